@@ -1,0 +1,6 @@
+"""``python -m bootcfleet``."""
+
+from bootcfleet.cli.app import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The `bootcfleet` program: finds the command, runs it, turns errors into messages and exit codes.
+
+Start-up time is part of the interface (shell completion runs the program at
+every key), so a command's module is imported only when that command is asked
+for; the others stand in the help as names and one line each.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import typer
+
+from bootcfleet import __version__
+from bootcfleet.errors import ExitCode, FleetError
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command lives: a group's `typer.Typer` named ``app``, or one function."""
+
+    module: str
+    help: str
+    panel: str
+    function: str | None = None
+
+
+#: In the order of the help: the life of an image.
+COMMANDS: dict[str, Command] = {
+    "init": Command("project", "Write a new project that builds as it is.", "Project", "init"),
+    "schema": Command("project", "Print the JSON Schema of a file.", "Project", "schema"),
+    "image": Command("image", "Render, plan and build the images of a project.", "Images"),
+    "fleet": Command("fleet", "Look at hosts and move them forward or back.", "Fleet"),
+    "audit": Command("audit", "Show who did what, when, and with which digests.", "Fleet", "audit"),
+    "lab": Command("lab", "Simulated bootc hosts behind real SSH, to rehearse on.", "Lab"),
+    "demo": Command("demo", "The main job in a minute, on an embedded lab.", "Lab", "demo"),
+}
+
+
+def build_app(wanted: str | None = None) -> typer.Typer:
+    """The typer application with the `wanted` command loaded, or all of them for None."""
+    app = typer.Typer(
+        name="bootcfleet",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="From a templated Containerfile to a bootc image, and a fleet that rolls forward or "
+        "back.",
+    )
+    app.callback()(_global_options)
+    for name, command in COMMANDS.items():
+        if wanted is None or name == wanted:
+            module = importlib.import_module(f"bootcfleet.cli.{command.module}")
+            if command.function:
+                app.command(name, help=None, rich_help_panel=command.panel)(
+                    getattr(module, command.function)
+                )
+            else:
+                app.add_typer(
+                    module.app, name=name, help=command.help, rich_help_panel=command.panel
+                )
+        else:
+            app.command(name, help=command.help, rich_help_panel=command.panel)(_not_loaded)
+    return app
+
+
+def _not_loaded() -> None:
+    """Stands in the help for a command whose module this run does not need."""
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"bootcfleet {__version__}")
+        raise typer.Exit
+
+
+def _global_options(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", is_eager=True, callback=_version
+    ),
+) -> None:
+    """Global options are read by their callbacks."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line (without the program's name) and return its exit code."""
+    words = list(argv)
+    wanted = next((word for word in words if not word.startswith("-")), "")
+    # Completion asks about any command; everything else needs only its own.
+    app = build_app(None if "_BOOTCFLEET_COMPLETE" in os.environ else wanted)
+    try:
+        code = app(args=words, prog_name="bootcfleet", standalone_mode=False)
+        return code if isinstance(code, int) else ExitCode.DONE
+    except FleetError as error:
+        report(error, as_json="--json" in words)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe went away (`| head`): not an error, and nothing more to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+    except Exception as error:
+        # typer's own usage errors; newer versions carry click within, so no common class to name.
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        return int(getattr(error, "exit_code", ExitCode.USAGE))
+
+
+def report(error: FleetError, *, as_json: bool) -> None:
+    """Say an error on standard error: what, why, and what to run next."""
+    if as_json:
+        body = {
+            "message": error.message,
+            "hint": error.hint,
+            "details": list(error.details),
+            "exit_code": int(error.exit_code),
+        }
+        print(json.dumps({"error": body}), file=sys.stderr)
+        return
+    print(f"error: {error.message}", file=sys.stderr)
+    for detail in error.details:
+        print(f"  {detail}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+
+
+def main() -> None:
+    """The program's entry point."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,250 @@
+"""Run a command, put a file, get a file: here, in a container, over SSH, on a simulated host.
+
+`Executor` is the protocol that carries the design: whatever is written against
+it works against all of them.  `LocalExecutor` is the only place in the package
+that starts a process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from bootcfleet.errors import FleetError, ToolMissingError
+
+#: Called with ("stdout" | "stderr", one line without its newline) as output arrives.
+OnLine = Callable[[str, str], None]
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command said and how it ended.
+
+    `exit_code` is the process's, or 128 + N when signal N ended it; `duration`
+    is in seconds.  Output is decoded as UTF-8, undecodable bytes escaped.
+    """
+
+    argv: tuple[str, ...]
+    exit_code: int
+    stdout: str
+    stderr: str
+    duration: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the command ended with exit code 0."""
+        return self.exit_code == 0
+
+
+class CommandTimeoutError(FleetError):
+    """A command did not end within its time limit; it has been killed or abandoned."""
+
+
+class Executor(Protocol):
+    """Somewhere that commands run and files live."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float | None = None,
+        stdin: bytes | None = None,
+        as_root: bool = False,
+        on_line: OnLine | None = None,
+    ) -> CommandResult:
+        """Run `argv` to its end and return the result, whatever its exit code.
+
+        `argv` is a list of words and never a shell line: the executor does all
+        quoting.  `timeout` is in seconds.  `as_root` asks for root rights (sudo
+        where the executor is not root already).
+
+        Raises `CommandTimeoutError` (local) or `HostError` (remote) when the
+        command could not be run to its end; `ToolMissingError` when a local
+        program does not exist.
+        """
+        ...
+
+    def put(self, data: bytes, path: str, *, mode: int = 0o644, as_root: bool = False) -> None:
+        """Write `data` to `path` (temporary name, fsync, rename)."""
+        ...
+
+    def get(self, path: str, *, as_root: bool = False) -> bytes:
+        """Read the file at `path`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of whatever is held open; the executor may be used again."""
+        ...
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a file so that a crash leaves the old one or the new one, never a half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+class LocalExecutor:
+    """Commands on this machine.
+
+    `env` is added to the environment of every command; `cwd` is its directory.
+    Each command gets a process group of its own, so that a time limit or ^C
+    takes its children too.
+    """
+
+    def __init__(self, *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+        self._env = dict(env or {})
+        self._cwd = cwd
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float | None = None,
+        stdin: bytes | None = None,
+        as_root: bool = False,
+        on_line: OnLine | None = None,
+    ) -> CommandResult:
+        """See `Executor.run`; `as_root` uses ``sudo -n`` unless this process is root."""
+        words = tuple(argv)
+        if as_root and os.geteuid() != 0:
+            words = ("sudo", "-n", "--", *words)
+        started = time.monotonic()
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **self._env},
+                cwd=self._cwd,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            if self._cwd is not None and not self._cwd.is_dir():
+                raise FleetError(f"the directory {self._cwd} does not exist") from error
+            raise ToolMissingError(
+                f"the program {words[0]!r} is not installed",
+                hint=f"install {words[0]} with the system's package manager",
+            ) from error
+        except PermissionError as error:
+            raise ToolMissingError(f"the program {words[0]!r} may not be executed") from error
+        with self._lock:
+            self._running.add(process)
+        try:
+            out, err = _communicate(process, stdin, timeout, on_line)
+        except BaseException:
+            _kill_group(process)
+            raise
+        finally:
+            with self._lock:
+                self._running.discard(process)
+        duration = time.monotonic() - started
+        if out is None or err is None:
+            raise CommandTimeoutError(
+                f"{words[0]} did not finish within {timeout:g} s and was stopped",
+                details=[" ".join(words)],
+            )
+        code = process.returncode
+        return CommandResult(words, code if code >= 0 else 128 - code, out, err, duration)
+
+    def put(self, data: bytes, path: str, *, mode: int = 0o644, as_root: bool = False) -> None:
+        """See `Executor.put`."""
+        if as_root and os.geteuid() != 0:
+            raise FleetError(f"{path} can only be written as root")
+        write_atomic(Path(path), data, mode=mode)
+
+    def get(self, path: str, *, as_root: bool = False) -> bytes:
+        """See `Executor.get`."""
+        if as_root and os.geteuid() != 0:
+            raise FleetError(f"{path} can only be read as root")
+        return Path(path).read_bytes()
+
+    def close(self) -> None:
+        """Stop every command that is still running."""
+        with self._lock:
+            running = list(self._running)
+        for process in running:
+            _kill_group(process)
+
+
+def _communicate(
+    process: subprocess.Popen[bytes],
+    stdin: bytes | None,
+    timeout: float | None,
+    on_line: OnLine | None,
+) -> tuple[str, str] | tuple[None, None]:
+    """Feed and drain the process; (None, None) when the time limit passed (it is killed)."""
+    collected: dict[str, list[str]] = {"stdout": [], "stderr": []}
+
+    def drain(name: str, stream: IO[bytes]) -> None:
+        with stream:
+            for raw in stream:
+                line = raw.decode("utf-8", errors="backslashreplace")
+                collected[name].append(line)
+                if on_line is not None:
+                    on_line(name, line.rstrip("\r\n"))
+
+    def feed(stream: IO[bytes], data: bytes) -> None:
+        with contextlib.suppress(BrokenPipeError), stream:
+            stream.write(data)
+
+    threads = [
+        threading.Thread(target=drain, args=(name, stream), daemon=True)
+        for name, stream in (("stdout", process.stdout), ("stderr", process.stderr))
+        if stream is not None
+    ]
+    if stdin is not None and process.stdin is not None:
+        threads.append(threading.Thread(target=feed, args=(process.stdin, stdin), daemon=True))
+    for thread in threads:
+        thread.start()
+    timed_out = False
+    try:
+        process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        timed_out = True
+        _kill_group(process)
+    # A grandchild may keep a pipe open after the command has ended: do not wait for it for ever.
+    for thread in threads:
+        thread.join(timeout=10)
+    if timed_out:
+        return None, None
+    return "".join(collected["stdout"]), "".join(collected["stderr"])
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End the process and everything that it started: politely, then at once."""
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, sent)
+        try:
+            process.wait(5)
+            return
+        except subprocess.TimeoutExpired:
+            continue

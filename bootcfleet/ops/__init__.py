@@ -1,0 +1,1 @@
+"""Use cases: they join drivers and domain, and emit events."""
