@@ -1,0 +1,187 @@
+"""A rollout as data: its plan, what is intended with each host, what the hosts said.
+
+The journal holds intent, the host holds truth.  `HostState` is what we intend
+and have judged; `Observation` is what a host said about itself.  What to do
+next is decided from both by `domain/decision.py`.  A `Transition` is the unit
+that a journal stores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from bootcfleet.domain.waves import RolloutPolicy, Wave
+from bootcfleet.errors import HostFault
+
+
+class Operation(StrEnum):
+    """What a rollout does to its hosts."""
+
+    UPGRADE = "upgrade"
+    SWITCH = "switch"
+    ROLLBACK = "rollback"
+    REBOOT = "reboot"
+
+
+class HostPhase(StrEnum):
+    """Where a host stands; the last six are ends."""
+
+    PENDING = "pending"
+    STAGING = "staging"
+    REBOOTING = "rebooting"
+    CHECKING = "checking"
+    REVERTING = "reverting"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    ROLLED_BACK = "rolled-back"
+    FAILED = "failed"
+    REFUSED = "refused"
+    SKIPPED = "skipped"
+
+
+ENDS = frozenset(
+    {
+        HostPhase.UPDATED,
+        HostPhase.UNCHANGED,
+        HostPhase.ROLLED_BACK,
+        HostPhase.FAILED,
+        HostPhase.REFUSED,
+        HostPhase.SKIPPED,
+    }
+)
+
+#: Ends that use up the failure budget.
+FAILURES = frozenset({HostPhase.ROLLED_BACK, HostPhase.FAILED})
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a host said about itself, at one moment.
+
+    Digests are those of ``bootc status``.
+    """
+
+    boot_id: str
+    booted: str | None
+    staged: str | None = None
+    rollback: str | None = None
+    rollback_queued: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one host should become.
+
+    `accepted` are the digests that count as the planned one (an index and the
+    manifest of the host's own platform); `before` is the digest it ran when the
+    plan was made, `boot_id` the boot that it ran it in.  `reason` is for people.
+    `system_state` is what ``systemctl is-system-running`` said before: a host that
+    was degraded already is not failed for being so still.
+    """
+
+    host: str
+    reference: str | None
+    accepted: frozenset[str]
+    before: str | None
+    boot_id: str
+    reason: str
+    system_state: str = "running"
+
+
+@dataclass(frozen=True)
+class HostState:
+    """What we intend with a host, and how we judged it.
+
+    `attempted` says that a staging command has returned (so that "nothing is
+    staged" afterwards is an answer, and not a command that a crash kept from
+    being sent).  `bad_boot_id` is the boot in which its checks failed, while it
+    goes back.
+    """
+
+    phase: HostPhase = HostPhase.PENDING
+    message: str = ""
+    attempted: bool = False
+    fault: HostFault | None = None
+    bad_boot_id: str | None = None
+    evidence: tuple[str, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be done with the host."""
+        return self.phase in ENDS
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One entry of a rollout's journal: a host came to a state."""
+
+    host: str
+    state: HostState
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A plan, and how far it has come.  Changed only by `apply` and `halt`."""
+
+    id: str
+    operation: Operation
+    policy: RolloutPolicy
+    waves: tuple[Wave, ...]
+    targets: Mapping[str, Target]
+    states: Mapping[str, HostState] = field(default_factory=dict)
+    halted: str | None = None
+
+    def state(self, host: str) -> HostState:
+        """The state of a host; a host that nothing happened to is pending."""
+        return self.states.get(host, HostState())
+
+    def count(self, *phases: HostPhase) -> int:
+        """How many hosts are in one of `phases`."""
+        return sum(1 for state in self.states.values() if state.phase in phases)
+
+    @property
+    def failures(self) -> int:
+        """Hosts that used up the failure budget."""
+        return self.count(*FAILURES)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every host has ended."""
+        return all(self.state(host).ended for host in self.targets)
+
+    @property
+    def wave(self) -> Wave | None:
+        """The wave that is under way: the first with a host that has not ended."""
+        for wave in self.waves:
+            if not all(self.state(host).ended for host in wave.hosts):
+                return wave
+        return None
+
+
+def apply(rollout: Rollout, transition: Transition) -> Rollout:
+    """The rollout after a transition, halted when that used up the failure budget."""
+    changed = replace(rollout, states={**rollout.states, transition.host: transition.state})
+    if changed.halted is None and (reason := over_budget(changed)):
+        return replace(changed, halted=reason)
+    return changed
+
+
+def halt(rollout: Rollout, reason: str) -> Rollout:
+    """The rollout, stopped: hosts that were not begun are left alone."""
+    return replace(rollout, halted=rollout.halted or reason)
+
+
+def over_budget(rollout: Rollout) -> str | None:
+    """Why the rollout may not go on, or None."""
+    for wave in rollout.waves:
+        if wave.canary:
+            bad = [h for h in wave.hosts if rollout.state(h).phase in FAILURES]
+            if bad:
+                return f"the canary {', '.join(bad)} failed"
+    failed, allowed = rollout.failures, rollout.policy.max_failures
+    if failed > allowed:
+        noun = "host" if failed == 1 else "hosts"
+        return f"{failed} {noun} failed and the failure budget is {allowed}"
+    return None
