@@ -82,6 +82,11 @@ class Output:
             for line in capture.get().splitlines():
                 print(line.rstrip(), flush=True)
 
+    def clear(self) -> None:
+        """Start a terminal's screen anew; elsewhere, an empty line between two answers."""
+        with self._lock:
+            print("\x1b[2J\x1b[H" if self.terminal else "", end="" if self.terminal else "\n")
+
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask before acting.
 
@@ -97,3 +102,18 @@ class Output:
             )
         if not typer.confirm(question):
             raise InterruptedRunError("not confirmed; nothing was changed")
+
+
+def ask_secret(prompt: str) -> str:
+    """Ask a person for a passphrase or password, unseen.
+
+    Raises `UsageError` where nobody can be asked.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"{prompt.rstrip(': ')} is needed and nobody is there to be asked",
+            hint="use an SSH agent, or sudo without a password for the commands of bootc",
+        )
+    import getpass
+
+    return getpass.getpass(prompt)

@@ -1,0 +1,247 @@
+"""`bootcfleet fleet`: look at hosts and move them forward or back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bootcfleet.cli.fleet_options import (
+    Batch,
+    Canary,
+    Groups,
+    HostNames,
+    InventoryFile,
+    Labels,
+    MaxFailures,
+    Parallel,
+    Selection,
+)
+from bootcfleet.cli.output import DryRunFlag, JsonFlag, YesFlag
+from bootcfleet.errors import ExitCode
+
+app = typer.Typer(no_args_is_help=True, help="Look at hosts and move them forward or back.")
+
+
+@app.command()
+def status(
+    hosts: HostNames = None,
+    inventory: InventoryFile = None,
+    labels: Labels = None,
+    groups: Groups = None,
+    parallel: Parallel = 50,
+    watch: Annotated[
+        float | None,
+        typer.Option("--watch", "-w", help="Ask again every SECONDS.", min=0.5, metavar="SECONDS"),
+    ] = None,
+    no_registry: Annotated[
+        bool, typer.Option("--no-registry", help="Do not ask the registry; drift is unknown.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Every host: booted, staged and rollback image, drift, last boot.
+
+    Exit code 1 when a host could not be asked.
+    """
+    from bootcfleet.cli.fleet_run import show_status
+
+    selection = Selection(inventory, labels, groups, hosts)
+    code = show_status(
+        selection, parallel=parallel, watch=watch, registry=not no_registry, as_json=as_json
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def upgrade(
+    hosts: HostNames = None,
+    inventory: InventoryFile = None,
+    labels: Labels = None,
+    groups: Groups = None,
+    canary: Canary = "1",
+    batch: Batch = "25%",
+    max_failures: MaxFailures = 0,
+    parallel: Parallel = 50,
+    no_revert: Annotated[
+        bool,
+        typer.Option("--no-revert", help="Leave a host with failed checks on the new image."),
+    ] = False,
+    boot_timeout: Annotated[
+        float, typer.Option(help="Seconds until a rebooting host counts as lost.", min=1)
+    ] = 900,
+    dry_run: DryRunFlag = False,
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Move hosts to what the tag that they follow is now.
+
+    Stage, compare the staged digest with the planned one, reboot, compare the
+    booted digest, run the health checks; the canary first, then in batches.
+    A host whose checks fail goes back to the deployment it came from.
+    """
+    from bootcfleet.cli.fleet_run import Pace, move
+    from bootcfleet.domain.rollout import Operation
+
+    pace = Pace(canary, batch, max_failures, not no_revert, boot_timeout, parallel)
+    selection = Selection(inventory, labels, groups, hosts)
+    raise typer.Exit(
+        move(Operation.UPGRADE, selection, pace, dry_run=dry_run, yes=yes, as_json=as_json)
+    )
+
+
+@app.command()
+def switch(
+    image: Annotated[str, typer.Argument(help="REGISTRY/REPOSITORY:TAG, or @DIGEST to pin it.")],
+    hosts: HostNames = None,
+    inventory: InventoryFile = None,
+    labels: Labels = None,
+    groups: Groups = None,
+    canary: Canary = "1",
+    batch: Batch = "25%",
+    max_failures: MaxFailures = 0,
+    parallel: Parallel = 50,
+    no_revert: Annotated[
+        bool,
+        typer.Option("--no-revert", help="Leave a host with failed checks on the new image."),
+    ] = False,
+    boot_timeout: Annotated[
+        float, typer.Option(help="Seconds until a rebooting host counts as lost.", min=1)
+    ] = 900,
+    dry_run: DryRunFlag = False,
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Move hosts to another image, by the same steps as an upgrade.
+
+    A tag keeps them following it; a digest pins them until the next switch.
+    """
+    from bootcfleet.cli.fleet_run import Pace, move
+    from bootcfleet.domain.rollout import Operation
+
+    pace = Pace(canary, batch, max_failures, not no_revert, boot_timeout, parallel)
+    selection = Selection(inventory, labels, groups, hosts)
+    raise typer.Exit(
+        move(
+            Operation.SWITCH,
+            selection,
+            pace,
+            image=image,
+            dry_run=dry_run,
+            yes=yes,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
+def rollback(
+    hosts: HostNames = None,
+    inventory: InventoryFile = None,
+    labels: Labels = None,
+    groups: Groups = None,
+    canary: Canary = "1",
+    batch: Batch = "25%",
+    max_failures: MaxFailures = 0,
+    parallel: Parallel = 50,
+    boot_timeout: Annotated[
+        float, typer.Option(help="Seconds until a rebooting host counts as lost.", min=1)
+    ] = 900,
+    dry_run: DryRunFlag = False,
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Move hosts back to the deployment in their rollback slot.
+
+    /etc goes back to that deployment's too, and a staged update is discarded.
+    """
+    from bootcfleet.cli.fleet_run import Pace, move
+    from bootcfleet.domain.rollout import Operation
+
+    pace = Pace(canary, batch, max_failures, False, boot_timeout, parallel)
+    selection = Selection(inventory, labels, groups, hosts)
+    raise typer.Exit(
+        move(Operation.ROLLBACK, selection, pace, dry_run=dry_run, yes=yes, as_json=as_json)
+    )
+
+
+@app.command()
+def reboot(
+    hosts: HostNames = None,
+    inventory: InventoryFile = None,
+    labels: Labels = None,
+    groups: Groups = None,
+    canary: Canary = "1",
+    batch: Batch = "25%",
+    max_failures: MaxFailures = 0,
+    parallel: Parallel = 50,
+    apply_staged: Annotated[
+        bool, typer.Option("--apply-staged", help="Reboot into a staged update too.")
+    ] = False,
+    boot_timeout: Annotated[
+        float, typer.Option(help="Seconds until a rebooting host counts as lost.", min=1)
+    ] = 900,
+    dry_run: DryRunFlag = False,
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Reboot hosts into the deployment that they run, in waves, with health checks."""
+    from bootcfleet.cli.fleet_run import Pace, move
+    from bootcfleet.domain.rollout import Operation
+
+    pace = Pace(canary, batch, max_failures, False, boot_timeout, parallel)
+    selection = Selection(inventory, labels, groups, hosts)
+    raise typer.Exit(
+        move(
+            Operation.REBOOT,
+            selection,
+            pace,
+            apply_staged=apply_staged,
+            dry_run=dry_run,
+            yes=yes,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command(
+    "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+def execute(
+    command: Annotated[list[str], typer.Argument(help="The command and its arguments.")],
+    inventory: InventoryFile = None,
+    labels: Labels = None,
+    groups: Groups = None,
+    hosts: Annotated[
+        list[str] | None, typer.Option("--host", "-H", help="Host name or glob; repeatable.")
+    ] = None,
+    parallel: Parallel = 50,
+    timeout: Annotated[float, typer.Option(help="Seconds per host.", min=0.1)] = 60,
+    as_root: Annotated[bool, typer.Option("--sudo", "-b", help="Run it as root.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run a command on hosts: `fleet exec -l role=web -- systemctl is-active nginx`.
+
+    The words reach the host as they are, quoted; for pipes say `sh -c '...'`.
+    Exit code 1 when it failed on a host.
+    """
+    from bootcfleet.cli.fleet_run import run_command
+
+    selection = Selection(inventory, labels, groups, hosts)
+    good = run_command(
+        selection, command, as_root=as_root, timeout=timeout, parallel=parallel, as_json=as_json
+    )
+    raise typer.Exit(ExitCode.DONE if good else ExitCode.FAILED)
+
+
+@app.command("list")
+def list_hosts(
+    hosts: HostNames = None,
+    inventory: InventoryFile = None,
+    labels: Labels = None,
+    groups: Groups = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """The selected hosts of the inventory, without asking them anything."""
+    from bootcfleet.cli.fleet_run import show_hosts
+
+    show_hosts(Selection(inventory, labels, groups, hosts), as_json=as_json)

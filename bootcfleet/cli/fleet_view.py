@@ -1,0 +1,162 @@
+"""Tables and JSON of hosts, plans and rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from bootcfleet.cli.output import Output
+from bootcfleet.domain.bootc import BootEntry
+from bootcfleet.domain.drift import Drift
+from bootcfleet.domain.rollout import HostPhase, Rollout
+from bootcfleet.errors import FleetError
+from bootcfleet.ops.fleet import HostReport
+from bootcfleet.ops.rollout_plan import Plan, title
+
+
+def status_table(
+    output: Output,
+    reports: Sequence[HostReport],
+    problems: Sequence[FleetError],
+    *,
+    now: datetime,
+) -> None:
+    """The fleet as a table, one host a row, and what could not be learned below it."""
+    rows = []
+    for report in reports:
+        status = report.status
+        if status is None or report.facts is None:
+            reason = report.error.message if report.error else ""
+            rows.append([report.host.name, f"! {reason}", "", "", "", "", "", "", ""])
+            continue
+        booted = status.booted
+        if booted is None:
+            rows.append([report.host.name, "! is not booted by bootc", *[""] * 7])
+            continue
+        rollback = title(status.rollback) if status.rollback else "-"
+        rows.append(
+            [
+                report.host.name,
+                booted.reference or "(no image: rpm-ostree origin)",
+                booted.version or "-",
+                _short(booted),
+                title(status.staged) if status.staged else "-",
+                rollback + (" (queued)" if status.rollback_queued else ""),
+                _age(booted.timestamp, now),
+                _drift(report),
+                _age(report.facts.boot_time, now),
+            ]
+        )
+    output.table(
+        [
+            "HOST",
+            "BOOTED",
+            "VERSION",
+            "DIGEST",
+            "STAGED",
+            "ROLLBACK",
+            "AGE",
+            "DRIFT",
+            "LAST BOOT",
+        ],
+        rows,
+    )
+    for problem in problems:
+        output.line(f"drift unknown: {problem.message}")
+
+
+def _short(entry: BootEntry) -> str:
+    digest = entry.digest.removeprefix("sha256:")[:12] if entry.digest else "-"
+    marks = [word for word, is_so in (("pinned", entry.pinned),) if is_so]
+    if entry.ref is not None and entry.ref.pinned:
+        marks.append("by digest")
+    return f"{digest} ({', '.join(marks)})" if marks else digest
+
+
+def _drift(report: HostReport) -> str:
+    if report.drift in {Drift.IN_SYNC, Drift.UNKNOWN}:
+        return str(report.drift)
+    return f"{report.drift} (should run {report.wanted})"
+
+
+def _age(moment: datetime | None, now: datetime) -> str:
+    """How long ago, in one unit."""
+    if moment is None:
+        return "-"
+    seconds = int((now - moment).total_seconds())
+    if seconds < 0:
+        return "in the future"
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def show_plan(output: Output, plan: Plan) -> None:
+    """The plan: each wave with its hosts and what happens to them, then who stays out."""
+    rollout = plan.rollout
+    rows = [
+        [wave.title, host, rollout.targets[host].reason]
+        for wave in rollout.waves
+        for host in wave.hosts
+    ]
+    if rows:
+        output.table(["WAVE", "HOST", "PLAN"], rows)
+    for phase in (HostPhase.UNCHANGED, HostPhase.REFUSED):
+        for host, state in rollout.states.items():
+            if state.phase is phase:
+                word = "unchanged" if phase is HostPhase.UNCHANGED else "refused"
+                output.line(f"{word}: {host}: {state.message}")
+    if not rows:
+        output.line("nothing to do")
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """A plan as a JSON object."""
+    rollout = plan.rollout
+    return {
+        **rollout_json(rollout),
+        "waves": [
+            {"number": wave.number, "canary": wave.canary, "hosts": list(wave.hosts)}
+            for wave in rollout.waves
+        ],
+        "resolved": {ref: str(found.digest) for ref, found in plan.resolved.items()},
+    }
+
+
+def rollout_json(rollout: Rollout) -> dict[str, Any]:
+    """A rollout's hosts and how it ended, as a JSON object."""
+    hosts: dict[str, Any] = {}
+    for name in (*rollout.targets, *rollout.states):
+        state, target = rollout.state(name), rollout.targets.get(name)
+        hosts[name] = {
+            "phase": str(state.phase),
+            "message": state.message,
+            "fault": str(state.fault) if state.fault else None,
+            "evidence": list(state.evidence),
+            "before": target.before if target else None,
+            "planned": sorted(target.accepted) if target else [],
+            "reason": target.reason if target else "",
+        }
+    return {
+        "rollout": rollout.id,
+        "operation": str(rollout.operation),
+        "halted": rollout.halted,
+        "hosts": hosts,
+    }
+
+
+def show_rollout(output: Output, rollout: Rollout) -> None:
+    """How it ended: a row for each host that did not simply succeed, and the sums."""
+    odd = [
+        [name, str(rollout.state(name).phase), rollout.state(name).message]
+        for name in (*rollout.targets, *(n for n in rollout.states if n not in rollout.targets))
+        if rollout.state(name).phase not in {HostPhase.UPDATED, HostPhase.UNCHANGED}
+    ]
+    if odd:
+        output.table(["HOST", "RESULT", "WHY"], odd)
+    sums = ", ".join(
+        f"{rollout.count(phase)} {phase}" for phase in HostPhase if rollout.count(phase)
+    )
+    output.line(f"{rollout.operation} {rollout.id}: {sums or 'nothing to do'}")

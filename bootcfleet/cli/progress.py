@@ -1,0 +1,77 @@
+"""Progress of work on many hosts: a live view on a terminal, plain or JSON lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from bootcfleet.cli.output import Output
+from bootcfleet.domain.event import Event
+from bootcfleet.domain.rollout import ENDS
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.live import Live
+
+#: Event kinds that end a host.
+_ENDED = frozenset(f"host.{phase}" for phase in ENDS)
+#: Lines of the live view; a fleet may be larger than a screen.
+_VISIBLE = 12
+
+
+class HostProgress:
+    """Shows events as they come.  On a terminal: what ended scrolls by, what runs stays below."""
+
+    def __init__(self, output: Output, hosts: int) -> None:
+        self._output = output
+        self._hosts = hosts
+        self._running: dict[str, tuple[str, float]] = {}
+        self._ended = 0
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self._output.terminal:
+            from rich.live import Live
+
+            self._live = Live(get_renderable=self._view, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def event(self, event: Event) -> None:
+        """Take an event in; an `Emit`."""
+        if event.subject and event.kind in _ENDED:
+            self._running.pop(event.subject, None)
+            self._ended += 1
+        elif event.subject:
+            self._running[event.subject] = (event.message, time.monotonic())
+        if self._live is None:
+            self._output.event(event)
+        elif event.kind in _ENDED or not event.subject:
+            from rich.text import Text
+
+            text = f"{event.subject}: {event.message}" if event.subject else event.message
+            self._live.console.print(Text(text))
+
+    def _view(self) -> Group:
+        from rich.console import Group
+        from rich.text import Text
+
+        now = time.monotonic()
+        running = list(self._running.items())
+        lines = [
+            Text(f"  {host}: {message} ({now - since:.0f} s)", overflow="ellipsis", no_wrap=True)
+            for host, (message, since) in running[:_VISIBLE]
+        ]
+        if len(running) > _VISIBLE:
+            lines.append(Text(f"  and {len(running) - _VISIBLE} more"))
+        return Group(Text(f"{self._ended} of {self._hosts} hosts ended", style="bold"), *lines)

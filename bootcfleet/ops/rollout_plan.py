@@ -1,0 +1,247 @@
+"""Makes the plan of a rollout: what each host runs, what it should become, and why not.
+
+Each tag is resolved once, here; from then on digests decide (law 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from bootcfleet.domain.bootc import BootEntry
+from bootcfleet.domain.image import Resolved
+from bootcfleet.domain.reference import ImageRef, Platform
+from bootcfleet.domain.rollout import (
+    HostPhase,
+    HostState,
+    Observation,
+    Operation,
+    Rollout,
+    Target,
+)
+from bootcfleet.domain.waves import RolloutPolicy, plan_waves
+from bootcfleet.drivers.bootc import HostFacts
+from bootcfleet.errors import FleetError, HostError, HostFault
+from bootcfleet.ops.fanout import gather
+from bootcfleet.ops.fleet import Fleet, Resolve, resolve_all
+from bootcfleet.ops.rollout import observation
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A rollout that has not begun, and what was learned while planning it."""
+
+    rollout: Rollout
+    observed: Mapping[str, Observation]
+    facts: Mapping[str, HostFacts]
+    resolved: Mapping[str, Resolved]
+
+    @property
+    def moving(self) -> tuple[str, ...]:
+        """The hosts that will change, in the order of their waves."""
+        return tuple(host for wave in self.rollout.waves for host in wave.hosts)
+
+
+def plan_rollout(
+    fleet: Fleet,
+    operation: Operation,
+    policy: RolloutPolicy,
+    *,
+    rollout_id: str,
+    resolve: Resolve,
+    image: ImageRef | None = None,
+    apply_staged: bool = False,
+    parallel: int = 50,
+) -> Plan:
+    """Look at every host and decide what it should become.
+
+    `image` is where a switch goes; an upgrade follows what each host tracks.
+    Hosts that cannot take part are in the rollout's states as refused, with
+    the reason; hosts that need nothing as unchanged.
+
+    Raises the registry's error when a reference that a host needs cannot be
+    resolved: nothing was begun.
+    """
+    answers = gather(fleet.names, lambda name: look(fleet, name), parallel=parallel)
+    facts: dict[str, HostFacts] = {}
+    system: dict[str, str] = {}
+    states: dict[str, HostState] = {}
+    for name, answer in answers.items():
+        if isinstance(answer, FleetError):
+            fault = answer.fault if isinstance(answer, HostError) else HostFault.COMMAND_FAILED
+            states[name] = HostState(HostPhase.REFUSED, answer.message, fault=fault)
+        else:
+            facts[name], system[name] = answer
+    wanted = {name: _reference(operation, facts[name], image) for name in facts}
+    needed = [ref for ref in wanted.values() if ref is not None]
+    resolved, problems = resolve_all(needed, resolve)
+    if problems:
+        raise problems[0]
+    targets: dict[str, Target] = {}
+    for name, found in facts.items():
+        decided = _target(operation, name, found, wanted[name], resolved, apply_staged=apply_staged)
+        if isinstance(decided, Target):
+            targets[name] = replace(decided, system_state=system[name])
+        else:
+            states[name] = decided
+    waves = plan_waves([name for name in fleet.names if name in targets], policy)
+    rollout = Rollout(rollout_id, operation, policy, waves, targets, states)
+    seen = {name: observation(found) for name, found in facts.items()}
+    return Plan(rollout, seen, facts, resolved)
+
+
+def look(fleet: Fleet, name: str) -> tuple[HostFacts, str]:
+    """A host's facts and the state of its systemd, before anything is done to it."""
+    bootc = fleet.bootc(name)
+    found = bootc.facts()
+    return found, bootc.system_running().state
+
+
+def _reference(operation: Operation, facts: HostFacts, image: ImageRef | None) -> ImageRef | None:
+    """What must be resolved for this host, or None."""
+    if operation is Operation.SWITCH:
+        return image
+    if operation is Operation.UPGRADE:
+        return tracked(facts)
+    return None
+
+
+def tracked(facts: HostFacts) -> ImageRef | None:
+    """The registry reference that ``bootc upgrade`` would follow, unless a digest pins it."""
+    entry = facts.status.staged or facts.status.booted
+    if entry is None or entry.ref is None or entry.ref.pinned:
+        return None
+    return entry.ref
+
+
+def _target(
+    operation: Operation,
+    name: str,
+    facts: HostFacts,
+    reference: ImageRef | None,
+    resolved: Mapping[str, Resolved],
+    *,
+    apply_staged: bool,
+) -> Target | HostState:
+    """What a host should become, or the state in which it stays out."""
+    status = facts.status
+    booted = status.booted
+    if booted is None or not status.booted_by_bootc:
+        return _refuse(HostFault.NOT_BOOTC_BOOTED, "is not booted by bootc")
+    if booted.incompatible and operation is not Operation.REBOOT:
+        return _refuse(
+            HostFault.INCOMPATIBLE,
+            "has local rpm-ostree changes (layered packages), which bootc refuses to carry on; "
+            "see `rpm-ostree status`, remove them with `rpm-ostree reset`",
+        )
+    if operation is Operation.ROLLBACK:
+        return _back(name, facts)
+    if operation is Operation.REBOOT:
+        return _again(name, facts, apply_staged=apply_staged)
+    if reference is None:
+        return _not_followed(booted)
+    image = resolved[str(reference)]
+    accepted = _accepted(image, booted.architecture)
+    if accepted is None:
+        offers = ", ".join(sorted(str(platform) for platform in image.platforms))
+        return _refuse(
+            HostFault.IMAGE_NOT_FOUND,
+            f"is {booted.architecture} and {reference} has no image for it (it has {offers})",
+        )
+    if booted.digest in accepted and status.staged is None and not status.rollback_queued:
+        return HostState(HostPhase.UNCHANGED, f"already runs {title(booted)}")
+    to = f"{image.version or ''} {image.digest.short}".strip()
+    verb = "switch to" if operation is Operation.SWITCH else "upgrade to"
+    reason = f"{verb} {to} from {title(booted)}"
+    if status.staged and status.staged.digest in accepted:
+        reason += " (staged already)"
+    elif status.staged:
+        reason += f" (replaces the staged {title(status.staged)})"
+    return Target(name, str(reference), accepted, booted.digest, facts.boot_id, reason)
+
+
+def _not_followed(booted: BootEntry) -> HostState:
+    """Why an upgrade has nothing to follow."""
+    if booted.ref is not None and booted.ref.pinned:
+        return _refuse(
+            HostFault.WRONG_DIGEST,
+            f"is pinned by digest ({booted.reference}), so an upgrade never finds anything; "
+            "use `bootcfleet fleet switch IMAGE`",
+        )
+    return _refuse(
+        HostFault.REGISTRY,
+        f"follows {booted.transport or 'no image'}:{booted.reference or ''}, which is not in a "
+        "registry; use `bootcfleet fleet switch IMAGE`",
+    )
+
+
+def _back(name: str, facts: HostFacts) -> Target | HostState:
+    """The target of a rollback: the rollback slot."""
+    status = facts.status
+    if status.rollback is None or status.rollback.digest is None or status.booted is None:
+        return _refuse(HostFault.NO_ROLLBACK, "has no rollback deployment")
+    reason = f"roll back to {title(status.rollback)} from {title(status.booted)}"
+    if status.staged:
+        reason += f" (discards the staged {title(status.staged)})"
+    return Target(
+        name,
+        status.rollback.reference,
+        frozenset({status.rollback.digest}),
+        status.booted.digest,
+        facts.boot_id,
+        reason,
+    )
+
+
+def _again(name: str, facts: HostFacts, *, apply_staged: bool) -> Target | HostState:
+    """The target of a plain reboot: the same deployment, in a new boot."""
+    status = facts.status
+    after = status.booted
+    if status.rollback_queued:
+        return _refuse(
+            HostFault.WRONG_DIGEST,
+            "has a rollback queued, which a reboot would carry out; "
+            "use `bootcfleet fleet rollback`",
+        )
+    if status.staged:
+        if not apply_staged:
+            return _refuse(
+                HostFault.WRONG_DIGEST,
+                f"has {title(status.staged)} staged, which a reboot would boot; add "
+                "--apply-staged, or use `bootcfleet fleet upgrade`",
+            )
+        after = status.staged
+    if after is None or after.digest is None:
+        return _refuse(HostFault.NOT_BOOTC_BOOTED, "does not say which digest it runs")
+    before = status.booted.digest if status.booted else None
+    return Target(
+        name,
+        after.reference,
+        frozenset({after.digest}),
+        before,
+        facts.boot_id,
+        f"reboot into {title(after)}",
+    )
+
+
+def _accepted(image: Resolved, architecture: str | None) -> frozenset[str] | None:
+    """The digests that count as `image` on this architecture; None when it has none for it."""
+    index = str(image.digest)
+    if not image.platforms:
+        return frozenset({index})
+    if architecture is None:
+        return frozenset({index, *(str(digest) for digest in image.platforms.values())})
+    own = image.platforms.get(Platform.parse(architecture))
+    return frozenset({index, str(own)}) if own else None
+
+
+def _refuse(fault: HostFault, message: str) -> HostState:
+    return HostState(HostPhase.REFUSED, message, fault=fault)
+
+
+def title(entry: BootEntry | None) -> str:
+    """A slot for people: version and short digest."""
+    if entry is None:
+        return "nothing"
+    digest = entry.digest.removeprefix("sha256:")[:12] if entry.digest else "no digest"
+    return f"{entry.version} {digest}" if entry.version else digest
