@@ -1,0 +1,39 @@
+#!/bin/sh
+# Installs what the integration tests drive: podman, a registry, sshd, dnf and rpm tools.
+# Only as root, and only what is missing; says what it would need otherwise.
+set -eu
+
+missing=
+for tool in podman skopeo docker-registry sshd ssh ssh-agent sshpass sudo dnf rpmbuild \
+    createrepo_c debootstrap runc git; do
+    command -v "$tool" >/dev/null 2>&1 || [ -x "/usr/sbin/$tool" ] || missing="$missing $tool"
+done
+[ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || missing="$missing netavark"
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || [ -x /usr/bin/postgres ] ||
+    missing="$missing postgres"
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+    echo "not installed, and this is not root:$missing" >&2
+    echo "the tests that need them are skipped; run 'sudo make test' to run everything" >&2
+    exit 0
+fi
+echo "installing for the tests:$missing"
+if command -v apt-get >/dev/null 2>&1; then
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends \
+        podman runc netavark aardvark-dns skopeo docker-registry uidmap \
+        openssh-server openssh-client sshpass sudo dnf rpm createrepo-c debootstrap \
+        git iproute2 postgresql postgresql-common >/dev/null
+    exit 0
+fi
+if command -v dnf >/dev/null 2>&1; then
+    # docker-registry is docker-distribution here; debootstrap builds the tests' base image.
+    dnf install -y -q podman runc netavark aardvark-dns skopeo docker-distribution \
+        openssh-server openssh-clients sshpass sudo rpm-build createrepo_c debootstrap \
+        git-core iproute postgresql-server
+    exit 0
+fi
+echo "neither apt-get nor dnf is here; install by hand:$missing" >&2
+exit 5
