@@ -40,9 +40,7 @@ def push_image(
             "architecture": architecture,
             "os": "linux",
             "created": created.isoformat(),
-            "config": {
-                "Labels": {VERSION_LABEL: version, "containers.bootc": "1", **(labels or {})}
-            },
+            "config": {"Labels": every},
             "rootfs": {"type": "layers", "diff_ids": [str(sha256(plain))]},
             "history": [{"created": created.isoformat(), "created_by": "bootcfleet lab"}],
         }
