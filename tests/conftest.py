@@ -75,7 +75,8 @@ _REGISTRY_ROOTS: dict[str, Path] = {}
 def real_base(containers_conf: Path, docker_registry: str) -> str:
     """The real base image in `docker_registry`, as ADDRESS/NAME@DIGEST.
 
-    See tests/integration/realbase. The first run makes it (a minute or two), later ones take it from the cache.
+    The first run makes it (a minute or two), later ones take it from the cache: see
+    tests/integration/realbase.
     """
     from tests.integration.realbase import REPOSITORY, ready_base
 

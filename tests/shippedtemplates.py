@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import shlex
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import yaml
+from bootcfleet.domain.render import Renderer, RenderRequest
+from bootcfleet.domain.template import TemplateInfo, TemplateSet
+from bootcfleet.drivers.templatefiles import load_templates
 
 SHIPPED = Path(__file__).parent.parent / "containerfiles"
 NAMES = ("soe", "web", "database", "container-host", "edge", "gpu")
@@ -174,58 +173,32 @@ class Rendered:
             file.chmod(mode)
 
 
-def metadata(name: str) -> dict[str, Any]:
-    """The template.yaml of a shipped template."""
-    loaded = yaml.safe_load((SHIPPED / name / "template.yaml").read_text())
-    assert isinstance(loaded, dict)
-    return loaded
+@functools.cache
+def _templates() -> TemplateSet:
+    return load_templates([SHIPPED])
 
 
-def render(
-    name: str, variables: Mapping[str, Any], *, base: str = BASE, image_name: str | None = None
-) -> Rendered:
-    """Render one shipped template."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(SHIPPED),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+@functools.cache
+def _renderer() -> Renderer:
+    return Renderer(_templates())
+
+
+def info(name: str) -> TemplateInfo:
+    """What the template.yaml of a shipped template says."""
+    return _templates().info(name)
+
+
+def render(name: str, variables: Mapping[str, Any], *, base: str = BASE) -> Rendered:
+    """Render one shipped template as an image of the same name."""
+    rendered = _renderer().render(
+        RenderRequest(
+            template=name,
+            base=base,
+            image={"name": name, "version": "1.2", "description": ""},
+            project={"name": "acme", "registry": "registry.example.com/acme"},
+            git={"commit": "c" * 40, "short": "c" * 12, "dirty": False, "url": "https://git/x.git"},
+            variables=variables,
+        )
     )
-    environment.filters.update(
-        toml=_toml,
-        shquote=lambda value: shlex.quote(str(value)),
-        b64=lambda value: base64.b64encode(value.encode()).decode(),
-    )
-    declared = metadata(name)["variables"]
-    assert set(variables) <= set(declared)
-    context: dict[str, Any] = {
-        key: entry["default"] for key, entry in declared.items() if "default" in entry
-    }
-    context |= variables
-    context |= {
-        "base": base,
-        "image": {"name": image_name or name, "version": "1.2", "description": ""},
-        "project": {"name": "acme", "registry": "registry.example.com/acme"},
-        "git": {"commit": "c" * 40, "short": "c" * 12, "dirty": False, "url": "https://git/x.git"},
-    }
-    files = {}
-    for path in sorted((SHIPPED / name / "files").rglob("*")):
-        if not path.is_file():
-            continue
-        target = path.relative_to(SHIPPED / name).as_posix()
-        content = path.read_bytes()
-        if path.suffix == ".j2":
-            text = environment.get_template(path.relative_to(SHIPPED).as_posix()).render(context)
-            if not text.strip():
-                continue
-            target, content = target.removesuffix(".j2"), text.encode()
-        files[target] = (content, 0o755 if path.stat().st_mode & 0o100 else 0o644)
-    text = environment.get_template(f"{name}/Containerfile.j2").render(context)
-    return Rendered(text, files)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value)
+    files = {path: (file.data, file.mode) for path, file in rendered.files.items()}
+    return Rendered(rendered.containerfile, files)

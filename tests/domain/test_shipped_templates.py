@@ -16,6 +16,7 @@ import jinja2
 import pytest
 import yaml
 
+from bootcfleet.errors import ConfigError
 from tests.shippedtemplates import (
     DIGEST,
     FULL,
@@ -24,7 +25,7 @@ from tests.shippedtemplates import (
     NAMES,
     SHIPPED,
     Rendered,
-    metadata,
+    info,
     render,
     variable_sets,
 )
@@ -246,21 +247,21 @@ def test_a_base_without_a_digest_gives_an_empty_label_and_not_the_parents() -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "variables"),
+    ("name", "variables", "missing"),
     [
-        ("gpu", {}),
-        ("web", {"server": "lighttpd"}),
-        ("soe", {"users": [{"name": "ops"}]}),
-        ("container-host", {"containers": [{"name": "x"}]}),
-        ("container-host", {"rootless_users": [{"name": "x", "uid": 2000}]}),
-        ("edge", {"connections": [{"interface": "eth0"}]}),
-        ("soe", {"build_repositories": [{"id": "x", "url": "https://x"}]}),
+        ("gpu", {}, "driver_version"),
+        ("web", {"server": "lighttpd"}, "lighttpd"),
+        ("soe", {"users": [{"name": "ops"}]}, "uid"),
+        ("container-host", {"containers": [{"name": "x"}]}, "image"),
+        ("container-host", {"rootless_users": [{"name": "x", "uid": 2000}]}, "subid_start"),
+        ("edge", {"connections": [{"interface": "eth0"}]}, "id"),
+        ("soe", {"build_repositories": [{"id": "x", "url": "https://x"}]}, "gpgkey"),
     ],
 )
 def test_what_is_missing_is_an_error_and_not_an_empty_word(
-    name: str, variables: dict[str, Any]
+    name: str, variables: dict[str, Any], missing: str
 ) -> None:
-    with pytest.raises(jinja2.UndefinedError):
+    with pytest.raises(ConfigError, match=missing):
         render(name, variables)
 
 
@@ -284,19 +285,16 @@ def test_words_of_users_stay_words(word: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_variables_are_documented(name: str) -> None:
     """`help` is what the documentation is made of."""
-    described = metadata(name)
-    assert set(described) == {"description", "variables"}
-    assert described["description"].endswith(".")
-    for variable, entry in described["variables"].items():
-        assert set(entry) <= {"default", "help"}, variable
-        assert len(entry["help"]) > 20, variable
-        assert re.search(r"[.`]$", entry["help"].strip()), variable
+    assert info(name).description.endswith(".")
+    for variable, entry in info(name).variables.items():
+        assert len(entry.help) > 20, variable
+        assert re.search(r"[.`]$", entry.help.strip()), variable
 
 
 def test_variables_that_all_templates_share_say_the_same() -> None:
     shared = ("vendor", "dnf_options", "build_repositories", "build_secrets")
     for variable in shared:
-        assert len({str(metadata(name)["variables"][variable]) for name in NAMES}) == 1, variable
+        assert len({str(info(name).variables[variable]) for name in NAMES}) == 1, variable
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -304,7 +302,7 @@ def test_every_variable_is_used(name: str) -> None:
     """A variable that changes nothing would be a promise that nobody keeps."""
     sources = [p for p in (SHIPPED / name).rglob("*") if p.is_file() and p.suffix == ".j2"]
     text = "".join(p.read_text() for p in [*sources, *(SHIPPED / "_shared").glob("*.j2")])
-    for variable in metadata(name)["variables"]:
+    for variable in info(name).variables:
         assert re.search(rf"\b{variable}\b", text), variable
 
 
