@@ -255,6 +255,8 @@ def test_a_base_without_a_digest_gives_an_empty_label_and_not_the_parents() -> N
         ("container-host", {"containers": [{"name": "x"}]}, "image"),
         ("container-host", {"rootless_users": [{"name": "x", "uid": 2000}]}, "subid_start"),
         ("edge", {"connections": [{"interface": "eth0"}]}, "id"),
+        ("container-host", {"containers": [{"name": "../x", "image": "x"}]}, "cannot be one"),
+        ("edge", {"connections": [{"id": "a/b"}]}, "cannot be one"),
         ("soe", {"build_repositories": [{"id": "x", "url": "https://x"}]}, "gpgkey"),
     ],
 )
@@ -265,7 +267,7 @@ def test_what_is_missing_is_an_error_and_not_an_empty_word(
         render(name, variables)
 
 
-HOSTILE = ["$(touch /tmp/x)", "a; id", "`id`", "it's", "a b", '"', "&&"]
+HOSTILE = ["$(touch /tmp/x)", "a; id", "`id`", "it's", "a b", '"', "&&", "\\"]
 
 
 @pytest.mark.parametrize("word", HOSTILE)
@@ -328,3 +330,25 @@ def test_the_shipped_kickstart_touches_one_disk_and_has_no_password() -> None:
     assert lines[-1] == "reboot --eject"
     with pytest.raises(jinja2.UndefinedError):
         template.render(variables, image_ref="x")
+
+
+def test_a_line_break_in_a_word_starts_no_instruction() -> None:
+    bad = "x\nRUN touch /evil"
+    variables: dict[str, dict[str, Any]] = {
+        "soe": {
+            "packages": [bad],
+            "timezone": bad,
+            "enable_units": [bad],
+            "vendor": bad,
+            "build_secrets": [{"id": bad}],
+            "users": [{"name": "x", "uid": bad}],
+        },
+        "database": {"module_stream": bad, "postgresql_major": bad},
+        "container-host": {"containers": [{"name": "x", "image": bad, "exec": bad}]},
+        "gpu": {"driver_version": bad},
+    }
+    for name, chosen in variables.items():
+        rendered = render(name, chosen)
+        assert bad.replace("\n", " ") in rendered.containerfile or name == "container-host"
+        for line in rendered.containerfile.splitlines():
+            assert not line.startswith("RUN touch"), (name, line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass
@@ -33,7 +34,9 @@ class Registry:
     @classmethod
     def start(cls, root: Path, log: Path) -> Self:
         """Start it on a port that the kernel chooses; returns when it listens."""
-        program = need("docker-registry")
+        # Debian calls the program docker-registry, Fedora and EPEL registry.
+        program = shutil.which("docker-registry") or shutil.which("registry")
+        program = program or need("docker-registry")
         root.mkdir(parents=True, exist_ok=True)
         config = log.with_suffix(".yaml")
         config.write_text(_CONFIG.format(root=root))
