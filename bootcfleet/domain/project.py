@@ -1,0 +1,184 @@
+"""``bootcfleet.yaml``: a project and its images."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from bootcfleet.domain.document import Document, validate
+from bootcfleet.domain.reference import ImageRef, valid_name
+
+
+def _as_text(value: Any) -> Any:
+    """YAML reads 1.0 as a number; where a text is wanted it means what was written."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+
+_BUILD_ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class SecretSpec(_Strict):
+    """A secret that a build may mount; never its value."""
+
+    id: str = Field(description="The name under which the Containerfile mounts it.")
+    file: str | None = Field(default=None, description="A file that holds the secret.")
+    env: str | None = Field(
+        default=None, description="An environment variable that holds the secret."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if not _SECRET_ID.fullmatch(self.id):
+            raise ValueError(f"{self.id!r} cannot be a secret's id: letters, digits, '.', '-', '_'")
+        if (self.file is None) == (self.env is None):
+            raise ValueError("a secret comes from exactly one of file and env")
+        if self.env is not None and not _BUILD_ARGUMENT.fullmatch(self.env):
+            raise ValueError(f"{self.env!r} cannot be an environment variable's name")
+        if self.file is not None and "," in self.file:
+            raise ValueError("a comma in the file's name would end podman's --secret argument")
+        return self
+
+
+class ImageSpec(_Strict):
+    """One image: which template it is rendered from, and what it is built on."""
+
+    description: str = Field(default="", description="One line for lists and labels.")
+    template: str | None = Field(
+        default=None, description="The folder under templates; the image's own name without it."
+    )
+    base: str | None = Field(
+        default=None, description="An image from outside that this one is built on."
+    )
+    from_: str | None = Field(
+        default=None,
+        alias="from",
+        description="An image of this project that this one is built on.",
+    )
+    vars: dict[str, Any] = Field(
+        default_factory=dict, description="Values for the template's variables."
+    )
+    secrets: tuple[SecretSpec, ...] = Field(
+        default=(), description="Secrets that the build may mount."
+    )
+    build_args: dict[str, Text] = Field(
+        default_factory=dict, description="Build arguments for podman (never secrets)."
+    )
+
+    @field_validator("base")
+    @classmethod
+    def _base_is_a_reference(cls, value: str | None) -> str | None:
+        return str(ImageRef.parse(value)) if value is not None else None
+
+    @field_validator("template")
+    @classmethod
+    def _template_is_a_name(cls, value: str | None) -> str | None:
+        if value is not None and not valid_name(value):
+            raise ValueError(_not_a_name(value, "template"))
+        return value
+
+    @field_validator("build_args")
+    @classmethod
+    def _arguments_have_names(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not _BUILD_ARGUMENT.fullmatch(name):
+                raise ValueError(f"{name!r} cannot be a build argument's name")
+        return value
+
+    @model_validator(mode="after")
+    def _one_parent(self) -> Self:
+        if (self.base is None) == (self.from_ is None):
+            raise ValueError(
+                "an image is built on exactly one of base (an image from outside) and from (an "
+                "image of this project)"
+            )
+        return self
+
+
+class Project(_Strict):
+    """A project: where its images go, and the images."""
+
+    version: int = Field(description="The version of this file's format: 1.", ge=1, le=1)
+    name: str = Field(description="The project's name.")
+    registry: str = Field(
+        description="Registry and path that images are pushed under, as REGISTRY/PATH/NAME."
+    )
+    image_version: Text = Field(
+        default="0.1", description="The version of the images: a label, and the first tag."
+    )
+    templates: str = Field(
+        default="containerfiles", description="The folder of templates, over the shipped ones."
+    )
+    kickstarts: str = Field(default="kickstarts", description="The folder of kickstart templates.")
+    inventory: str = Field(default="inventory.yaml", description="The inventory of the fleet.")
+    ledger: str = Field(
+        default="sqlite:///.bootcfleet/ledger.db",
+        description="The ledger's database: an SQLAlchemy URL, without a password.",
+    )
+    images: dict[str, ImageSpec] = Field(default_factory=dict, description="The images, by name.")
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_plain(cls, value: str) -> str:
+        if not valid_name(value):
+            raise ValueError(_not_a_name(value, "project"))
+        return value
+
+    @field_validator("registry")
+    @classmethod
+    def _registry_is_a_prefix(cls, value: str) -> str:
+        # What is joined to it must be a reference; a name stands in for the images'.
+        ref = ImageRef.parse(f"{value.rstrip('/')}/image")
+        return ref.name.removesuffix("/image")
+
+    @field_validator("image_version")
+    @classmethod
+    def _version_is_a_tag(cls, value: str) -> str:
+        if not _VERSION.fullmatch(value):
+            raise ValueError(f"{value!r} cannot be a version, because it cannot be a tag")
+        return value
+
+    @field_validator("ledger")
+    @classmethod
+    def _no_password(cls, value: str) -> str:
+        try:
+            password = urlsplit(value).password
+        except ValueError as error:
+            raise ValueError(f"is not a database URL: {error}") from error
+        if password:
+            raise ValueError(
+                "a password does not belong into this file; set BOOTCFLEET_LEDGER_PASSWORD"
+            )
+        if "://" not in value:
+            raise ValueError("is not a database URL; for example sqlite:///.bootcfleet/ledger.db")
+        return value
+
+    @field_validator("images")
+    @classmethod
+    def _images_have_names(cls, value: dict[str, ImageSpec]) -> dict[str, ImageSpec]:
+        for name in value:
+            if not valid_name(name):
+                raise ValueError(_not_a_name(name, "image"))
+        return value
+
+
+def _not_a_name(name: str, what: str) -> str:
+    return (
+        f"{name!r} cannot be the name of a {what}: lower-case letters, digits, '.', '-' and '_', "
+        "beginning and ending with a letter or digit, at most 64"
+    )
+
+
+def parse_project(document: Document) -> Project:
+    """Read a project.  Raises `ConfigError` with file, line and field."""
+    return validate(document, Project)
