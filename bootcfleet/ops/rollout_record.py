@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
 
 from bootcfleet.domain.event import Emit
 from bootcfleet.domain.rollout import FAILURES, HostPhase, Rollout
 from bootcfleet.errors import RolloutHaltedError
+from bootcfleet.ops.audit import Record
 from bootcfleet.ops.fleet import Fleet
 from bootcfleet.ops.rollout import RolloutRun
 from bootcfleet.ops.rollout_plan import Plan
-
-
-class Record(Protocol):
-    """Writes one entry into the ledger."""
-
-    def __call__(
-        self,
-        action: str,
-        subject: str,
-        outcome: str,
-        *,
-        digests: Mapping[str, str],
-        details: Mapping[str, Any],
-    ) -> object:
-        """Write it down; raises `FleetError` when it could not be written."""
-        ...
 
 
 def carry_out(

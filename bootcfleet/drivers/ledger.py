@@ -1,0 +1,240 @@
+"""The ledger in a SQL database: append-only and hash-chained.
+
+SQLite (one file, WAL, synchronous FULL: an entry that was recorded survives a
+power cut) or PostgreSQL for a team.  Writers take turns, so that there is one
+chain; triggers refuse to change or delete entries.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from bootcfleet.domain.audit import GENESIS, AuditEntry, verify_chain
+from bootcfleet.errors import FleetError, ToolMissingError, UsageError
+
+SCHEMA_VERSION = 1
+PASSWORD = "BOOTCFLEET_LEDGER_PASSWORD"  # noqa: S105 - the variable's name
+
+_metadata = sa.MetaData()
+_schema = sa.Table("ledger_schema", _metadata, sa.Column("version", sa.Integer, nullable=False))
+_entries = sa.Table(
+    "audit_entry",
+    _metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False, index=True),
+    sa.Column("subject", sa.Text, nullable=False, index=True),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("git_commit", sa.Text),
+    sa.Column("digests", sa.Text, nullable=False),
+    sa.Column("details", sa.Text, nullable=False),
+    sa.Column("previous", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False, unique=True),
+)
+
+_TRIGGERS = {
+    "sqlite": [
+        f"CREATE TRIGGER IF NOT EXISTS audit_entry_no_{verb.lower()} BEFORE {verb} ON audit_entry "
+        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+        for verb in ("UPDATE", "DELETE")
+    ],
+    "postgresql": [
+        "CREATE OR REPLACE FUNCTION audit_entry_append_only() RETURNS trigger AS $$ BEGIN "
+        "RAISE EXCEPTION 'the ledger is append-only'; END $$ LANGUAGE plpgsql",
+        "DROP TRIGGER IF EXISTS audit_entry_append_only ON audit_entry",
+        "CREATE TRIGGER audit_entry_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_entry "
+        "EXECUTE FUNCTION audit_entry_append_only()",
+    ],
+}
+
+#: Any number of ours, the same for all controllers: who holds it may append.
+_ADVISORY_LOCK = 0x626F6F74
+
+
+class Ledger:
+    """An open ledger.  Safe to use from several threads and processes."""
+
+    def __init__(self, engine: sa.Engine, where: str) -> None:
+        self._engine = engine
+        self._where = where
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, url: str, *, base: Path) -> Ledger:
+        """Open the ledger at an SQLAlchemy URL, making it where there is none.
+
+        A relative SQLite path is under `base`.  Raises `FleetError` when it
+        cannot be opened, `UsageError` for a URL that is none.
+        """
+        engine, where = _engine(url, base)
+        ledger = cls(engine, where)
+        with ledger._errors(), ledger._write() as connection:
+            _metadata.create_all(connection)
+            found = connection.execute(sa.select(_schema.c.version)).scalar()
+            if found is None:
+                connection.execute(_schema.insert().values(version=SCHEMA_VERSION))
+                for statement in _TRIGGERS[engine.dialect.name]:
+                    connection.execute(sa.text(statement))
+            elif found > SCHEMA_VERSION:
+                raise FleetError(
+                    f"the ledger {where} was written by a newer bootcfleet (schema {found})",
+                    hint="upgrade this bootcfleet",
+                )
+        return ledger
+
+    def record(
+        self,
+        action: str,
+        subject: str,
+        outcome: str,
+        *,
+        actor: str,
+        now: datetime,
+        git_commit: str | None = None,
+        digests: Mapping[str, str] | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> AuditEntry:
+        """Append an entry; it is on disk when this returns.  Raises `FleetError`."""
+        with self._errors(), self._lock, self._write() as connection:
+            last = connection.execute(
+                sa.select(_entries.c.number, _entries.c.hash)
+                .order_by(_entries.c.number.desc())
+                .limit(1)
+            ).first()
+            entry = AuditEntry(
+                number=(last.number if last else 0) + 1,
+                at=now.astimezone(UTC),
+                actor=actor,
+                action=action,
+                subject=subject,
+                outcome=outcome,
+                git_commit=git_commit,
+                digests=dict(digests or {}),
+                # What JSON makes of the details is what is hashed, now and when it is read again.
+                details=json.loads(json.dumps(details or {}, default=str)),
+                previous=last.hash if last else GENESIS,
+            ).sealed()
+            row = entry.to_json()
+            row |= {key: json.dumps(row[key], sort_keys=True) for key in ("digests", "details")}
+            connection.execute(_entries.insert().values(**row))
+            return entry
+
+    def entries(
+        self,
+        *,
+        action: str | None = None,
+        subject: str | None = None,
+        since: datetime | None = None,
+        limit: int | None = None,
+    ) -> list[AuditEntry]:
+        """Entries, oldest first; with `limit` the newest ones.  `action` takes its sub-actions.
+
+        Raises `FleetError`.
+        """
+        query = sa.select(_entries).order_by(_entries.c.number.desc())
+        if action is not None:
+            query = query.where(
+                sa.or_(_entries.c.action == action, _entries.c.action.startswith(f"{action}."))
+            )
+        if subject is not None:
+            query = query.where(_entries.c.subject == subject)
+        if since is not None:
+            text = since.astimezone(UTC).isoformat(timespec="microseconds")
+            query = query.where(_entries.c.at >= text)
+        with self._errors(), self._engine.connect() as connection:
+            rows = connection.execute(query.limit(limit)).all()
+        return [_entry(row._mapping) for row in reversed(rows)]
+
+    def verify(self) -> str | None:
+        """Why the chain is broken, or None.  Raises `FleetError`."""
+        return verify_chain(self.entries())
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        """A transaction that no other writer is in."""
+        with self._engine.connect() as connection:
+            if self._engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+            yield connection
+            connection.commit()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.DatabaseError as error:
+            said = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+            hint = "another process may hold it, or the disk may be full or read-only"
+            if "not a database" in said or "malformed" in said:
+                hint = "it is damaged: move it away, and a new one is made (keep it as evidence)"
+            raise FleetError(
+                f"the ledger {self._where} cannot be used: {said}", hint=hint
+            ) from error
+
+
+def _engine(url: str, base: Path) -> tuple[sa.Engine, str]:
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise UsageError(
+            f"{url!r} is not a database URL", hint="for example sqlite:///.bootcfleet/ledger.db"
+        ) from error
+    kind = parsed.get_backend_name()
+    if kind == "sqlite":
+        path = base / (parsed.database or "ledger.db")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FleetError(f"{path.parent} cannot be made: {error.strerror}") from error
+        engine = sa.create_engine(
+            f"sqlite:///{path}", connect_args={"timeout": 30}, isolation_level="AUTOCOMMIT"
+        )
+        sa.event.listen(engine, "connect", _pragmas)
+        return engine, str(path)
+    if kind == "postgresql":
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        if password := os.environ.get(PASSWORD):
+            parsed = parsed.set(password=password)
+        try:
+            return sa.create_engine(parsed), parsed.render_as_string(hide_password=True)
+        except ModuleNotFoundError as error:
+            raise ToolMissingError(
+                "the PostgreSQL driver is not installed",
+                hint="pip install 'bootcfleet[postgresql]'",
+            ) from error
+    raise UsageError(f"a ledger cannot be in {kind}", hint="use sqlite or postgresql")
+
+
+def _pragmas(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()
+
+
+def _entry(row: Mapping[str, Any]) -> AuditEntry:
+    return AuditEntry(
+        **{
+            **row,
+            "at": datetime.fromisoformat(row["at"]),
+            "digests": json.loads(row["digests"]),
+            "details": json.loads(row["details"]),
+        }
+    )

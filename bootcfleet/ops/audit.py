@@ -1,0 +1,77 @@
+"""Opens the ledger of a project, and records in it as the person who runs this."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from bootcfleet.drivers.command import LocalExecutor
+from bootcfleet.drivers.git import GitRepo
+from bootcfleet.drivers.ledger import Ledger
+from bootcfleet.ops.project import LoadedProject, state_dir
+
+
+class Record(Protocol):
+    """Writes one entry into the ledger."""
+
+    def __call__(
+        self,
+        action: str,
+        subject: str,
+        outcome: str,
+        *,
+        digests: Mapping[str, str],
+        details: Mapping[str, Any],
+    ) -> object:
+        """Write it down; raises `FleetError` when it could not be written."""
+        ...
+
+
+def open_ledger(loaded: LoadedProject | None) -> Ledger:
+    """The ledger of the project, or of the user outside of one.  Raises `FleetError`."""
+    if loaded is not None:
+        return Ledger.open(loaded.project.ledger, base=loaded.root)
+    return Ledger.open("sqlite:///ledger.db", base=state_dir(None))
+
+
+def current_actor() -> str:
+    """``user@machine``; under sudo the person who called it."""
+    user = os.environ.get("SUDO_USER") or getpass.getuser()
+    return f"{user}@{socket.gethostname()}"
+
+
+@contextmanager
+def recorder(loaded: LoadedProject | None) -> Iterator[Record]:
+    """A function that records with actor, time and git commit filled in."""
+    ledger = open_ledger(loaded)
+    actor = current_actor()
+    commit = GitRepo(LocalExecutor(), loaded.root).facts().commit if loaded else None
+
+    def record(
+        action: str,
+        subject: str,
+        outcome: str,
+        *,
+        digests: Mapping[str, str],
+        details: Mapping[str, Any],
+    ) -> object:
+        return ledger.record(
+            action,
+            subject,
+            outcome,
+            actor=actor,
+            now=datetime.now(UTC),
+            git_commit=commit,
+            digests=digests,
+            details=details,
+        )
+
+    try:
+        yield record
+    finally:
+        ledger.close()
