@@ -117,6 +117,18 @@ class RegistryClient:
             raise RegistryError(f"{ref.registry} sent other bytes than the blob {digest}")
         return answer.body
 
+    def has_blob(self, ref: ImageRef, digest: Digest) -> bool:
+        """Whether the repository has a blob, by HEAD.  Raises `RegistryError`."""
+        endpoint = self._conf.endpoints(ref)[-1]
+        answer = self._http.request(
+            "HEAD",
+            endpoint.registry,
+            endpoint.repository,
+            f"blobs/{digest}",
+            insecure=endpoint.insecure,
+        )
+        return answer.status < 300
+
     def tags(self, ref: ImageRef) -> list[str]:
         """All tags of the repository, through all pages.  Raises `RegistryError`."""
         endpoint = self._conf.endpoints(ref)[-1]

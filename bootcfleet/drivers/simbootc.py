@@ -1,0 +1,292 @@
+"""bootc's command line on a simulated host: arguments, texts, exit codes.
+
+Follows field note *bootc on a host* (bootc 1.16, ostree backend).  0 done, 1
+any error with an ``error:`` chain on standard error, 2 for clap's usage errors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from bootcfleet.domain.faults import Fault
+from bootcfleet.drivers.simhost import Deployment, Pulled, PullError, SimHost
+
+VERSION = "1.16.9"
+
+#: Options of each verb: name → whether it takes a value.
+_OPTIONS: dict[str, dict[str, bool]] = {
+    "status": {
+        "--format": True,
+        "--format-version": True,
+        "--json": False,
+        "--booted": False,
+        "--verbose": False,
+        "-v": False,
+    },
+    "upgrade": {
+        "--quiet": False,
+        "--check": False,
+        "--apply": False,
+        "--soft-reboot": True,
+        "--download-only": False,
+        "--from-downloaded": False,
+    },
+    "switch": {
+        "--quiet": False,
+        "--apply": False,
+        "--soft-reboot": True,
+        "--transport": True,
+        "--enforce-container-sigpolicy": False,
+        "--retain": False,
+    },
+    "rollback": {"--apply": False, "--soft-reboot": True},
+}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command wrote and its exit code; `reboots` asks the shell to reboot the host."""
+
+    stdout: str = ""
+    stderr: str = ""
+    code: int = 0
+    reboots: bool = False
+    cut: bool = False
+
+
+def run(host: SimHost, argv: list[str], *, root: bool, gone: Callable[[], bool]) -> Said:
+    """Answer ``bootc ARGV``.  `gone` tells whether the caller has hung up."""
+    if host.has(Fault.NO_BOOTC):
+        return Said("", "sh: line 1: bootc: command not found\n", 127)
+    if argv in (["--version"], ["-V"]):
+        return Said(f"bootc {VERSION}\n")
+    verb = {"update": "upgrade"}.get(argv[0], argv[0]) if argv else ""
+    if verb not in _OPTIONS:
+        return Said("", f"error: unrecognized subcommand '{verb}'\n\nUsage: bootc <COMMAND>\n", 2)
+    parsed = _parse(verb, argv[1:])
+    if isinstance(parsed, Said):
+        return parsed
+    options, words = parsed
+    if host.has(Fault.LOCK_HELD):
+        host.wait_for_lock(gone)
+    if host.has(Fault.NOT_BOOTC):
+        if verb == "status":
+            return _status(host, options, booted=False)
+        return _error("System not booted via bootc")
+    if not root or host.has(Fault.NOT_ROOT):
+        return _error(
+            f"{verb.capitalize()}: Preparing for write: Querying root privilege: This command must "
+            "be executed as the root user"
+        )
+    match verb:
+        case "status":
+            return _status(host, options, booted=True)
+        case "upgrade":
+            return _upgrade(host, options)
+        case "switch":
+            return _switch(host, options, words)
+        case _:
+            return _rollback(host, options)
+
+
+def _parse(verb: str, argv: list[str]) -> tuple[Mapping[str, str], list[str]] | Said:
+    options: dict[str, str] = {}
+    words: list[str] = []
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if not name.startswith("-"):
+            words.append(word)
+            continue
+        if name not in _OPTIONS[verb]:
+            return _usage(f"unexpected argument '{name}' found", verb)
+        if _OPTIONS[verb][name]:
+            if not equals and not rest:
+                return _usage(
+                    f"a value is required for '{name} <VALUE>' but none was supplied", verb
+                )
+            options[name] = value if equals else rest.pop(0)
+        elif equals:
+            return _usage(f"unexpected value '{value}' for '{name}' found; no more expected", verb)
+        else:
+            options[name] = ""
+    if verb == "switch" and len(words) != 1:
+        return _usage("the following required arguments were not provided:\n  <TARGET>", verb)
+    if verb != "switch" and words:
+        return _usage(f"unexpected argument '{words[0]}' found", verb)
+    for one, other in (("--check", "--apply"), ("--download-only", "--apply")):
+        if one in options and other in options:
+            return _usage(f"the argument '{one}' cannot be used with '{other}'", verb)
+    return options, words
+
+
+def _usage(message: str, verb: str) -> Said:
+    return Said("", f"error: {message}\n\nUsage: bootc {verb} [OPTIONS]\n", 2)
+
+
+def _error(message: str) -> Said:
+    return Said("", f"error: {message}\n", 1)
+
+
+def _status(host: SimHost, options: Mapping[str, str], *, booted: bool) -> Said:
+    if host.has(Fault.GARBAGE_OUTPUT):
+        return Said("\x1b[31m<<<not json at all>>>\x00\n{broken\n")
+    if options.get("--format-version", "1") not in {"0", "1"}:
+        return _error(f"Status: Unsupported format version: {options['--format-version']}")
+    document = _document(host, booted=booted)
+    kind = "json" if "--json" in options else options.get("--format", "yaml")
+    if kind == "json":
+        # Canonical since 1.5.0: sorted, no spaces, no newline at the end.
+        return Said(json.dumps(document, sort_keys=True, separators=(",", ":")))
+    if kind in {"yaml", "humanreadable"}:
+        # A pipe gets YAML; nobody at a terminal asks a simulated host.
+        return Said(yaml.safe_dump(document, sort_keys=True))
+    return _usage(f"invalid value '{kind}' for '--format <FORMAT>'", "status")
+
+
+def _document(host: SimHost, *, booted: bool) -> dict[str, Any]:
+    with host.lock:
+        spec = host.staged or host.booted
+        image = {"image": spec.reference, "transport": spec.transport}
+        return {
+            "apiVersion": "org.containers.bootc/v1",
+            "kind": "BootcHost",
+            "metadata": {"name": "host"},
+            "spec": {
+                "image": image if booted else None,
+                "bootOrder": "rollback" if host.rollback_queued and booted else "default",
+            },
+            "status": {
+                "booted": _entry(host.booted, host.cached_update) if booted else None,
+                "staged": _entry(host.staged) if booted else None,
+                "rollback": _entry(host.rollback) if booted else None,
+                "rollbackQueued": host.rollback_queued and booted,
+                "readOnly": False,
+                "usrOverlay": None,
+                "type": "bootcHost" if booted else None,
+            },
+        }
+
+
+def _entry(deployment: Deployment | None, cached: Pulled | None = None) -> dict[str, Any] | None:
+    if deployment is None:
+        return None
+    return {
+        "image": _image(deployment, deployment.image),
+        "cachedUpdate": _image(deployment, cached) if cached else None,
+        "incompatible": False,
+        "pinned": False,
+        "downloadOnly": False,
+        "softRebootCapable": False,
+        "store": "ostreeContainer",
+        "ostree": {
+            "checksum": str(deployment.image.digest).removeprefix("sha256:"),
+            "deploySerial": deployment.serial,
+            "stateroot": "default",
+        },
+    }
+
+
+def _image(deployment: Deployment, image: Pulled) -> dict[str, Any]:
+    return {
+        "image": {"image": deployment.reference, "transport": deployment.transport},
+        "version": image.version,
+        "timestamp": image.created,
+        "imageDigest": str(image.digest),
+        "architecture": image.architecture,
+    }
+
+
+def _fetch(host: SimHost, verb: str, reference: str) -> Pulled | Said:
+    """Pull, with the faults that strike there."""
+    if host.has(Fault.DISK_FULL):
+        return _error(f"{verb}: Pulling: Importing: writing object: No space left on device")
+    if host.has(Fault.REGISTRY_REFUSES):
+        return _error(
+            f"{verb}: Preparing import: Fetching manifest: failed to invoke method OpenImage: "
+            f"reading manifest in {reference}: denied: requested access to the resource is denied "
+            "(403 Forbidden)"
+        )
+    try:
+        return host.pull(reference)
+    except PullError as error:
+        return _error(
+            f"{verb}: Preparing import: Fetching manifest: failed to invoke method OpenImage: "
+            f"{error}"
+        )
+
+
+def _upgrade(host: SimHost, options: Mapping[str, str]) -> Said:
+    spec = host.staged or host.booted
+    name = f"docker://{spec.reference}"
+    if spec.pinned_by_digest:
+        # The digest is there already, so bootc returns without asking the registry.
+        if "--check" in options:
+            return Said(f"No changes in: {name}\n")
+        return Said(f"No changes in {name} => {spec.image.digest}\nNo update available.\n")
+    found = _fetch(host, "Upgrading", spec.reference)
+    if isinstance(found, Said):
+        return found
+    if "--check" in options:
+        if found.digest == host.booted.image.digest:
+            return Said(f"No changes in: {name}\n")
+        with host.lock:
+            host.cached_update = found
+        return Said(f"Update available for: {name}\n{_describe(found)}{_layers(host, found)}")
+    if found.digest == host.booted.image.digest and host.staged is None:
+        return Said(f"No changes in {name} => {found.digest}\nNo update available.\n")
+    if host.staged is not None and found.digest == host.staged.image.digest:
+        return Said("Staged update present, not changed\n", reboots="--apply" in options)
+    return _stage(host, options, spec.reference, spec.transport, found)
+
+
+def _switch(host: SimHost, options: Mapping[str, str], words: list[str]) -> Said:
+    reference, transport = words[0], options.get("--transport", "registry")
+    spec = host.staged or host.booted
+    if (reference, transport) == (spec.reference, spec.transport):
+        return Said("Image specification is unchanged.\n", reboots="--apply" in options)
+    if transport != "registry":
+        return _error(f"Switching: a lab host has no images in {transport}:{reference}")
+    found = _fetch(host, "Switching", reference)
+    if isinstance(found, Said):
+        return found
+    return _stage(host, options, reference, transport, found)
+
+
+def _stage(
+    host: SimHost, options: Mapping[str, str], reference: str, transport: str, found: Pulled
+) -> Said:
+    if host.has(Fault.DROPS_CONNECTION):
+        # Interrupted: nothing is staged, what was fetched is kept.
+        return Said("layers already present: 0; layers needed: 1\n", cut=True)
+    layers = _layers(host, found)
+    host.stage(reference, transport, found)
+    text = f"{layers}Queued for next boot: docker://{reference}\n{_describe(found)}"
+    return Said("" if "--quiet" in options else text, reboots="--apply" in options)
+
+
+def _rollback(host: SimHost, options: Mapping[str, str]) -> Said:
+    queued = host.queue_rollback()
+    if queued is None:
+        return _error("Rolling back: No rollback available")
+    text = "Next boot: rollback deployment\n"
+    if not queued:
+        text = "notice: Reverting queued rollback state\nNext boot: current deployment\n"
+    return Said(text, reboots="--apply" in options)
+
+
+def _describe(image: Pulled) -> str:
+    version = f"  Version: {image.version}\n" if image.version else ""
+    return f"{version}  Digest: {image.digest}\n"
+
+
+def _layers(host: SimHost, image: Pulled) -> str:
+    there = {digest for digest, _ in host.booted.image.layers}
+    new = [size for digest, size in image.layers if digest not in there]
+    return f"Total new layers: {len(new):<4}  Size: {sum(new)} bytes\n"

@@ -1,0 +1,205 @@
+"""What a simulated host answers besides bootc: the words that a shell and systemd would.
+
+Enough for every command that this project sends, and for looking around with
+``fleet exec``.  Scripts of ``sh -c`` may join commands by ``;``, ``&&`` and
+``||``; there are no pipes, redirections or expansions.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bootcfleet.domain.faults import Fault
+from bootcfleet.drivers import simbootc
+from bootcfleet.drivers.simbootc import Said
+from bootcfleet.drivers.simhost import BAD_UNIT, SimHost
+
+_JOINTS = {";", "&&", "||"}
+
+
+@dataclass(frozen=True)
+class Session:
+    """One command line on a host, as a user; `stdin` reads what was sent, once."""
+
+    host: SimHost
+    user: str
+    stdin: Callable[[], bytes]
+    gone: Callable[[], bool]
+    sudo_password: str | None = None
+
+
+def run(session: Session, line: str) -> Said:
+    """Answer the line that a client sent.  Never raises for what a user may send."""
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        return Said("", f"bash: -c: line 1: {error}\n", 2)
+    return _words(session, words, root=session.user == "root")
+
+
+def _words(session: Session, words: list[str], *, root: bool) -> Said:
+    if not words:
+        return Said()
+    match words[0]:
+        case "sudo":
+            return _sudo(session, words[1:])
+        case "sh" | "bash" if words[1:2] == ["-c"] and len(words) > 2:
+            return _script(session, words[2], root=root)
+        case "bootc":
+            return simbootc.run(session.host, words[1:], root=root, gone=session.gone)
+        case _:
+            return _command(session, words, root=root)
+
+
+def _script(session: Session, script: str, *, root: bool) -> Said:
+    reader = shlex.shlex(script, posix=True, punctuation_chars=";&|")
+    reader.whitespace_split = True
+    try:
+        tokens = list(reader)
+    except ValueError as error:
+        return Said("", f"sh: 1: Syntax error: {error}\n", 2)
+    out, err, said = "", "", Said()
+    command: list[str] = []
+    joint = ";"
+    for token in [*tokens, ";"]:
+        if token not in _JOINTS:
+            command.append(token)
+            continue
+        skip = (joint == "&&" and said.code != 0) or (joint == "||" and said.code == 0)
+        if command and not skip:
+            said = _words(session, command, root=root)
+            out, err = out + said.stdout, err + said.stderr
+            if said.cut or said.reboots:
+                break
+        joint, command = token, []
+    return Said(out, err, said.code, said.reboots, said.cut)
+
+
+def _sudo(session: Session, words: list[str]) -> Said:
+    asks_stdin = False
+    quiet = False
+    rest = list(words)
+    while rest and rest[0].startswith("-"):
+        option = rest.pop(0)
+        if option == "--":
+            break
+        asks_stdin |= option == "-S"
+        quiet |= option == "-n"
+        if option == "-p" and rest:
+            rest.pop(0)
+    if session.host.has(Fault.SUDO_REFUSED):
+        return Said("", "sudo: a password is required\n", 1)
+    if session.sudo_password is not None and session.user != "root":
+        if quiet or not asks_stdin:
+            return Said("", "sudo: a password is required\n", 1)
+        given = session.stdin().split(b"\n")[0].decode("utf-8", "replace")
+        if given != session.sudo_password:
+            return Said("", "sudo: 1 incorrect password attempt\n", 1)
+    return _words(session, rest, root=True)
+
+
+def _command(session: Session, words: list[str], *, root: bool) -> Said:
+    host, name, arguments = session.host, words[0].rpartition("/")[2], words[1:]
+    match name:
+        case "true" | "sync" | "logger":
+            return Said()
+        case "false":
+            return Said("", "", 1)
+        case "echo":
+            return Said(" ".join(arguments) + "\n")
+        case "cat":
+            return _cat(session, [word for word in arguments if word != "--"])
+        case "id":
+            user = "root" if root else session.user
+            return Said(
+                {"-u": "0" if root else "1000", "-un": user}.get("".join(arguments), user) + "\n"
+            )
+        case "whoami":
+            return Said(("root" if root else session.user) + "\n")
+        case "hostname":
+            return Said(f"{host.name}\n")
+        case "uname":
+            answer = {"-m": "x86_64", "-r": "6.12.0-lab.x86_64"}.get("".join(arguments), "Linux")
+            return Said(answer + "\n")
+        case "sleep":
+            return _sleep(session, arguments)
+        case "test" | "[":
+            path = arguments[1] if len(arguments) > 1 else ""
+            return Said("", "", 0 if _file(host, path) is not None else 1)
+        case "df":
+            return Said(
+                "Filesystem 1K-blocks Used Available Use% Mounted on\n/dev/vda4 "
+                + (
+                    "9000000 9000000 0 100% /\n"
+                    if host.has(Fault.DISK_FULL)
+                    else "9000000 3000000 6000000 33% /\n"
+                )
+            )
+        case "journalctl":
+            failed = "" if host.healthy else f"{BAD_UNIT}: Main process exited, status=1/FAILURE\n"
+            return Said(f"-- Boot {host.boot_id.replace('-', '')} --\n{failed}")
+        case "systemctl":
+            return _systemctl(host, arguments, root=root)
+        case _:
+            return Said("", f"bash: line 1: {words[0]}: command not found\n", 127)
+
+
+def _cat(session: Session, paths: list[str]) -> Said:
+    if not paths:
+        return Said(session.stdin().decode("utf-8", "replace"))
+    out, err = "", ""
+    for path in paths:
+        text = _file(session.host, path)
+        out += text or ""
+        if text is None:
+            err += f"cat: {path}: No such file or directory\n"
+    return Said(out, err, 1 if err else 0)
+
+
+def _file(host: SimHost, path: str) -> str | None:
+    """The few files that a host has."""
+    version = host.booted.image.version or "0"
+    return {
+        "/proc/sys/kernel/random/boot_id": f"{host.boot_id}\n",
+        "/proc/stat": f"cpu  1 2 3 4\nbtime {int(host.boot_time)}\nprocesses 42\n",
+        "/proc/uptime": f"{max(0.0, time.time() - host.boot_time):.2f} 0.00\n",
+        "/etc/hostname": f"{host.name}\n",
+        "/etc/os-release": f'NAME="Lab Linux"\nID=lab\nVERSION_ID="{version}"\n',
+    }.get(path)
+
+
+def _sleep(session: Session, arguments: list[str]) -> Said:
+    try:
+        end = time.monotonic() + float(arguments[0])
+    except (IndexError, ValueError):
+        return Said("", "sleep: invalid time interval\n", 1)
+    while time.monotonic() < end and not session.gone():
+        time.sleep(min(0.1, max(0.0, end - time.monotonic())))
+    return Said()
+
+
+def _systemctl(host: SimHost, arguments: list[str], *, root: bool) -> Said:
+    words = [word for word in arguments if not word.startswith("-")]
+    bad = [] if host.healthy else [BAD_UNIT]
+    match words[:1]:
+        case ["reboot"]:
+            if not root:
+                return Said("", "Call to Reboot failed: Interactive authentication required.\n", 1)
+            return Said(reboots=True)
+        case ["is-system-running"]:
+            return Said("degraded\n", "", 1) if bad else Said("running\n")
+        case ["is-active" | "is-failed" as verb]:
+            failed = bool(bad) and any(
+                unit.removesuffix(".service") in bad[0] for unit in words[1:]
+            )
+            ok = failed is (verb == "is-failed")
+            return Said("failed\n" if failed else "active\n", "", 0 if ok else 3)
+        case ["list-units"] | []:
+            if "--failed" in arguments:
+                return Said("".join(f"{unit} loaded failed failed Demo web\n" for unit in bad))
+            return Said("sshd.service loaded active running OpenSSH server daemon\n")
+        case _:
+            return Said("", f"Unknown command verb '{words[0]}'.\n", 1)
