@@ -1,0 +1,206 @@
+"""From a template and an image's variables to a Containerfile and a build context.
+
+Every mistake in a template becomes a `ConfigError` with the template's file
+and line, whether it shows while parsing or while rendering.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jinja2 import TemplateError, TemplateNotFound, TemplateSyntaxError
+from jinja2.exceptions import SecurityError
+
+from bootcfleet.domain.document import did_you_mean
+from bootcfleet.domain.template import (
+    CONTAINERFILE,
+    METADATA,
+    SHARED,
+    SUFFIX,
+    ContextFile,
+    RenderedImage,
+    SourceFile,
+    TemplateInfo,
+    TemplateSet,
+    VarsError,
+    choose_variables,
+    path_problem,
+)
+from bootcfleet.domain.template_language import MAX_OUTPUT, Environment, UndefinedNameError
+from bootcfleet.errors import ConfigError
+
+#: What a wrong template may raise while it is rendered, besides Jinja's own errors.
+_MISTAKES = (
+    TemplateError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+    MemoryError,
+)
+
+
+@dataclass(frozen=True)
+class RenderRequest:
+    """One image to render.
+
+    `base` is the FROM reference; `image`, `project` and `git` are what the
+    templates see under these names; `variables` is the image's ``vars:``;
+    `error` makes complaints about it (see `choose_variables`).
+    """
+
+    template: str
+    base: str
+    image: Mapping[str, Any]
+    project: Mapping[str, Any]
+    git: Mapping[str, Any]
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    error: VarsError | None = None
+
+
+class Renderer:
+    """Renders images from one template set; parsed templates are kept.  Safe in threads."""
+
+    def __init__(self, templates: TemplateSet) -> None:
+        self._templates = templates
+        self._environment = Environment(self._load)
+        self._origins = {
+            file.origin or path: path
+            for path, file in templates.files.items()
+            if path.endswith(SUFFIX)
+        }
+        self._infos: dict[str, TemplateInfo] = {}
+        self._context_files: dict[str, Mapping[str, SourceFile]] = {}
+
+    def render(self, request: RenderRequest) -> RenderedImage:
+        """The Containerfile and context files of one image.  Raises `ConfigError`."""
+        name, error = request.template, request.error or _plain_error(request)
+        if f"{name}/{CONTAINERFILE}" not in self._templates.files or name == SHARED:
+            known = self._templates.names
+            raise error(
+                None,
+                f"there is no template {name!r}",
+                hint=did_you_mean(name, known) or f"a template is a folder with a {CONTAINERFILE}",
+            )
+        info = self._infos.get(name) or self._infos.setdefault(name, self._templates.info(name))
+        chosen = choose_variables(info, request.variables, name, error)
+        context = {
+            # A copy, so that nothing a template does can reach another image.
+            **copy.deepcopy(chosen),
+            "base": request.base,
+            "image": dict(request.image),
+            "project": dict(request.project),
+            "git": dict(request.git),
+        }
+        containerfile = self._text(f"{name}/{CONTAINERFILE}", context)
+        return RenderedImage(containerfile, self._files(name, context))
+
+    def _files(self, name: str, context: Mapping[str, Any]) -> dict[str, ContextFile]:
+        if name not in self._context_files:
+            self._context_files[name] = self._templates.context_files(name)
+        rendered: dict[str, ContextFile] = {}
+        origins: dict[str, str] = {}
+        for path, file in self._context_files[name].items():
+            data, target = file.data, path
+            if path.endswith(SUFFIX):
+                target = path.removesuffix(SUFFIX)
+                text = self._text(f"{name}/{path}", context)
+                if not text.strip():
+                    continue
+                data = text.encode()
+            problem = path_problem(target)
+            if problem:
+                raise ConfigError(f"the path {target!r} {problem}", file=file.origin or path)
+            if target in rendered:
+                raise ConfigError(
+                    f"makes the same file as {origins[target]}",
+                    file=file.origin or path,
+                    hint="remove or rename one of the two",
+                )
+            rendered[target] = ContextFile(data, 0o755 if file.executable else 0o644)
+            origins[target] = file.origin or path
+        return rendered
+
+    def _text(self, path: str, context: Mapping[str, Any]) -> str:
+        """One rendered file, made piece by piece so that an endless one stops."""
+        pieces, size = [], 0
+        try:
+            for piece in self._environment.get_template(path).generate(context):
+                size += len(piece)
+                if size > MAX_OUTPUT:
+                    raise ConfigError(
+                        f"renders to more than {MAX_OUTPUT // 2**20} MiB", file=self._origin(path)
+                    )
+                pieces.append(piece)
+        except _MISTAKES as error:
+            raise self._explain(error, path, context) from error
+        return "".join(pieces)
+
+    def _load(self, path: str) -> tuple[str, str | None, Callable[[], bool] | None] | None:
+        file = self._templates.files.get(path)
+        return None if file is None else (file.text(), self._origin(path), None)
+
+    def _origin(self, path: str) -> str:
+        return self._templates.files[path].origin or path
+
+    def _explain(self, error: Exception, path: str, context: Mapping[str, Any]) -> ConfigError:
+        """Turn what Jinja or Python said into a message with the template's file and line."""
+        frames = [
+            (frame.filename, frame.lineno)
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename in self._origins
+        ]
+        file, line = frames[-1] if frames else (self._origin(path), None)
+        callers = [f"used by {name}:{at}" for name, at in reversed(frames[:-1])]
+        hint: str | None = None
+        match error:
+            case TemplateSyntaxError():
+                file, line = error.filename or file, error.lineno
+                message = f"is not a valid template: {error.message}"
+            case TemplateNotFound():
+                message = f"there is no template file {str(error.name)!r}"
+                hint = did_you_mean(str(error.name), self._origins.values())
+            case UndefinedNameError():
+                message, hint = str(error), error.hint or self._undefined_hint(str(error), context)
+            case SecurityError():
+                message = f"does what a template may not: {error}"
+                hint = "values are not changed in place: make a new one, as {% set x = x + [y] %}"
+            case RecursionError():
+                message, callers = "includes or calls itself without end", []
+            case _:
+                message = f"cannot be rendered: {error}"
+        return ConfigError(message, file=file, line=line, hint=hint, details=_few(callers))
+
+    def _undefined_hint(self, message: str, context: Mapping[str, Any]) -> str | None:
+        found = re.fullmatch(r"'([^']+)' is undefined", message)
+        if found is None:
+            return None
+        close = did_you_mean(found[1], context)
+        return close if close and close.startswith("did") else f"declare it in {METADATA}"
+
+
+def render_image(templates: TemplateSet, request: RenderRequest) -> RenderedImage:
+    """Render one image of a template set.  For many images keep a `Renderer`."""
+    return Renderer(templates).render(request)
+
+
+def _plain_error(request: RenderRequest) -> VarsError:
+    """Complaints about variables where no project file is there to point at."""
+
+    def make(key: str | None, message: str, *, hint: str | None = None) -> ConfigError:
+        name = request.image.get("name", request.template)
+        field = f"images.{name}" + (f".vars.{key}" if key is not None else "")
+        return ConfigError(message, field=field, hint=hint)
+
+    return make
+
+
+def _few(lines: list[str]) -> list[str]:
+    return lines if len(lines) <= 6 else [*lines[:5], f"and {len(lines) - 5} more"]

@@ -1,0 +1,87 @@
+"""Reads template folders: the project's own over the shipped ones, file by file.
+
+Symbolic links are refused: where one points depends on the machine, and a
+link out of the folder would carry a file of the builder into an image.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from bootcfleet.domain.document import Document
+from bootcfleet.domain.template import METADATA, SourceFile, TemplateSet
+from bootcfleet.drivers import yamlfile
+from bootcfleet.errors import ConfigError
+
+#: The largest file of a template: what is bigger belongs into a package or an artifact.
+MAX_FILE = 64 * 1024 * 1024
+
+
+def shipped_templates() -> Path:
+    """The folder of the templates that come with bootcfleet.
+
+    In an installed package it lies inside it; in a checkout it is the
+    repository's ``containerfiles/``.  Raises `ConfigError` when neither is there.
+    """
+    package = Path(str(resources.files("bootcfleet")))
+    for folder in (package / "shipped" / "containerfiles", package.parent / "containerfiles"):
+        if folder.is_dir():
+            return folder
+    raise ConfigError(
+        "the templates that come with bootcfleet are missing from this installation",
+        hint="install it again: pip install --force-reinstall bootcfleet",
+    )
+
+
+def load_templates(folders: Sequence[Path]) -> TemplateSet:
+    """Read template folders; a file of an earlier folder replaces the same path of a later one.
+
+    A folder that does not exist has no files. Raises `ConfigError` for symbolic
+    links, files that cannot be read, and metadata that is not YAML.
+    """
+    files: dict[str, SourceFile] = {}
+    metadata: dict[str, Document] = {}
+    for folder in reversed(folders):
+        for path, file in _walk(folder):
+            files[path] = file
+            parts = path.split("/")
+            if len(parts) == 2 and parts[1] == METADATA:
+                metadata[parts[0]] = yamlfile.load(folder / path)
+    return TemplateSet(files, metadata)
+
+
+def _walk(folder: Path) -> list[tuple[str, SourceFile]]:
+    found = []
+    for directory, names, leaves in os.walk(folder):
+        here = Path(directory)
+        for name in [*names, *leaves]:
+            if (here / name).is_symlink():
+                raise ConfigError(
+                    "is a symbolic link, which a template may not contain",
+                    file=str(here / name),
+                    hint="copy the file, or make the link with RUN ln -s in the Containerfile",
+                )
+        names.sort()
+        for name in sorted(leaves):
+            path = here / name
+            found.append((path.relative_to(folder).as_posix(), _read(path)))
+    return found
+
+
+def _read(path: Path) -> SourceFile:
+    try:
+        status = path.stat()
+        if not path.is_file():
+            raise ConfigError("is not a plain file", file=str(path))
+        if status.st_size > MAX_FILE:
+            raise ConfigError(
+                f"is larger than {MAX_FILE // 2**20} MiB",
+                file=str(path),
+                hint="put it into a package or fetch it in the Containerfile",
+            )
+        return SourceFile(path.read_bytes(), bool(status.st_mode & 0o100), str(path))
+    except PermissionError as error:
+        raise ConfigError("may not be read by this user", file=str(path)) from error
