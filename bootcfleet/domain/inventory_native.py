@@ -174,7 +174,9 @@ def _host(document: Document, model: InventoryModel, name: str, own: HostModel) 
             raise _unknown_group(document, model, name, position, group)
         layers.append(model.groups[group] or SettingsModel())
     layers.append(own)
-    connection, labels, variables = Connection(), {}, {}
+    connection = Connection()
+    labels: dict[str, str] = {}
+    variables: dict[str, Any] = {}
     image: str | None = None
     checks: list[CheckModel] = []
     for layer in layers:
