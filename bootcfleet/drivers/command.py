@@ -248,3 +248,22 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
             return
         except subprocess.TimeoutExpired:
             continue
+
+
+def spawn_detached(argv: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a program that outlives this one, its output in `log`.
+
+    The caller may `poll()` it to see whether it ended early.  Raises
+    `ToolMissingError` when the program does not exist.
+    """
+    with log.open("ab") as stream:
+        try:
+            return subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise ToolMissingError(f"the program {argv[0]!r} is not installed") from error

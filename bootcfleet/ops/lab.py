@@ -7,10 +7,7 @@ speaks to it through a Unix socket (`labcontrol`).
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +20,6 @@ import yaml
 from bootcfleet.domain.faults import FaultSpec
 from bootcfleet.domain.reference import ImageRef, Platform
 from bootcfleet.drivers.command import write_atomic
-from bootcfleet.drivers.knownhosts import lookup_name
 from bootcfleet.drivers.labimage import push_image
 from bootcfleet.drivers.labregistry import LabRegistry
 from bootcfleet.drivers.registry import RegistryClient
@@ -58,6 +54,11 @@ class Lab:
         self._registry: LabRegistry | None = None
         self._servers: SimSshServers | None = None
         self.directory.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def has_registry(self) -> bool:
+        """Whether the lab runs a registry of its own."""
+        return self._registry is not None
 
     @property
     def registry(self) -> LabRegistry:
@@ -221,8 +222,7 @@ class Lab:
         self, hosts: Sequence[LabHost], keys: Sequence[paramiko.PKey], user: str, *, ask: bool
     ) -> None:
         known = "".join(
-            f"{lookup_name('127.0.0.1', self.ports[host.name])} {key.get_name()} "
-            f"{key.get_base64()}\n"
+            f"[127.0.0.1]:{self.ports[host.name]} {key.get_name()} {key.get_base64()}\n"
             for host, key in zip(hosts, keys, strict=True)
         )
         write_atomic(self.known_hosts_path, known.encode())
@@ -263,52 +263,3 @@ def _hosts(count: int, image: str | Mapping[str, str]) -> list[LabHost]:
         reference = image if isinstance(image, str) else image[role]
         made.append(LabHost(f"host{number}", reference, {"role": role, "site": site}, (role,)))
     return made
-
-
-@dataclass(frozen=True)
-class Running:
-    """Where a lab runs, as ``lab.json`` says."""
-
-    pid: int
-    socket: str
-    registry: str | None
-
-    @classmethod
-    def read(cls, directory: Path) -> Running | None:
-        """The running lab of a directory, or None: a file whose process is gone counts as none."""
-        try:
-            body = json.loads((directory / "lab.json").read_text())
-            found = cls(int(body["pid"]), str(body["socket"]), body.get("registry"))
-            os.kill(found.pid, 0)
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return found if Path(found.socket).exists() else None
-
-
-def forget(directory: Path) -> bool:
-    """Remove what a lab left in its directory; whether there was anything."""
-    if not directory.exists():
-        return False
-    shutil.rmtree(directory)
-    return True
-
-
-#: Answers a request to a running lab: a verb and its arguments.
-Handler = Callable[[str, Mapping[str, Any]], Any]
-
-
-def handle(lab: Lab, verb: str, arguments: Mapping[str, Any]) -> Any:
-    """Carry out a request that came through the control socket.  Raises `FleetError`."""
-    match verb:
-        case "status":
-            return {
-                "registry": lab.registry_address if lab._registry else None,
-                "hosts": lab.status(),
-            }
-        case "break":
-            lab.break_host(str(arguments["host"]), str(arguments["fault"]))
-        case "heal":
-            lab.heal(str(arguments["host"]))
-        case _:
-            raise UsageError(f"a lab cannot {verb!r}")
-    return None
