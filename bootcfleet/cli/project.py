@@ -1,0 +1,79 @@
+"""`bootcfleet init` and `bootcfleet schema`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bootcfleet.cli.output import JsonFlag, Output
+
+
+class SchemaKind(StrEnum):
+    """The files that have a schema."""
+
+    PROJECT = "project"
+    INVENTORY = "inventory"
+
+
+def init(
+    directory: Annotated[
+        Path, typer.Argument(help="The project's directory; its name is the name.")
+    ],
+    registry: Annotated[
+        str | None,
+        typer.Option(help="Where images go: REGISTRY/PATH. Default: localhost:5000/NAME."),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="The bootc base image that the SOE is built on.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files that are there, and say which.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a new project that builds as it is.
+
+    bootcfleet.yaml, inventory.yaml, the shipped templates to change, .gitignore, and schemas for
+    editors.  It refuses to overwrite.
+    """
+    from bootcfleet.ops.init import DEFAULT_BASE, init_project
+
+    output = Output(as_json=as_json)
+    target = directory.absolute()
+    written = init_project(
+        target,
+        registry=registry or f"localhost:5000/{target.name}",
+        base=base or DEFAULT_BASE,
+        force=force,
+    )
+    if as_json:
+        output.json(
+            {
+                "directory": str(written.directory),
+                "files": list(written.files),
+                "replaced": list(written.replaced),
+            }
+        )
+        return
+    for path in written.replaced:
+        output.line(f"replaced {path}")
+    output.line(f"wrote {len(written.files)} files to {directory}")
+    output.line()
+    output.line("next:")
+    output.line(f"  cd {directory}")
+    output.line("  bootcfleet image list                    # what it builds")
+    output.line("  bootcfleet image render soe              # one image, rendered")
+    output.line("  bootcfleet image build --push --dry-run  # what a build would do")
+
+
+def schema(
+    which: Annotated[SchemaKind, typer.Argument(help="Which file's.")] = SchemaKind.PROJECT,
+    as_json: JsonFlag = False,  # noqa: ARG001 - the answer is JSON in any case
+) -> None:
+    """Print the JSON Schema of bootcfleet.yaml or inventory.yaml, for editors."""
+    from bootcfleet.ops import init as ops
+
+    Output(as_json=True).json(ops.schema(which))

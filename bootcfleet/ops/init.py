@@ -1,0 +1,183 @@
+"""`bootcfleet init`: writes a project that builds as it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootcfleet.domain.inventory_native import INVENTORY_MODEL
+from bootcfleet.domain.project import Project, parse_project
+from bootcfleet.domain.reference import ImageRef, valid_name
+from bootcfleet.drivers import yamlfile
+from bootcfleet.drivers.command import write_atomic
+from bootcfleet.drivers.shipped import shipped_dir
+from bootcfleet.errors import UsageError
+
+#: The templates that a new project gets a copy of, so that they are versioned with it.
+TEMPLATES = ("_shared", "soe", "web", "database", "container-host")
+DEFAULT_BASE = "registry.redhat.io/rhel10/rhel-bootc:10.0"
+
+_PROJECT = """\
+# yaml-language-server: $schema=./bootcfleet.schema.json
+#
+# What this project builds. `bootcfleet image list` shows it, `bootcfleet image build` builds it.
+version: 1
+name: {name}
+
+# Images are pushed to REGISTRY/NAME. Log in with `podman login`.
+registry: {registry}
+
+# A label of every image, shown by `bootc status`, and a tag beside the date and the git commit.
+image_version: "1.0"
+
+images:
+  # The standard operating environment: what all hosts have in common.
+  # Its variables are described in containerfiles/soe/template.yaml.
+  soe:
+    description: Standard operating environment of {name}
+    # Any bootc base: registry.redhat.io/rhel10/rhel-bootc, quay.io/centos-bootc/centos-bootc,
+    # quay.io/fedora/fedora-bootc. With a digest (…@sha256:…) the build repeats exactly.
+    base: {base}
+    vars:
+      timezone: UTC
+
+  # Roles stand on the SOE: a role is built FROM the exact digest of its parent.
+  web:
+    description: Web server
+    from: soe
+
+  database:
+    description: PostgreSQL server
+    from: soe
+
+  container-host:
+    description: Runs containers as systemd services
+    from: soe
+"""
+
+_INVENTORY = """\
+# yaml-language-server: $schema=./inventory.schema.json
+#
+# The hosts of the fleet. `bootcfleet fleet list` shows them, `bootcfleet fleet status` asks them.
+# ~/.ssh/config, the agent and known_hosts are used as ssh uses them.
+version: 1
+
+defaults:
+  connection:
+    user: admin          # uses sudo, unless it is root
+
+groups:
+  web:
+    image: {registry}/web:1.0
+    labels: {{role: web}}
+    checks:
+      - name: site answers
+        command: curl -fsS -o /dev/null http://localhost/
+
+# Hosts, by name. Remove the braces and write yours:
+#
+# hosts:
+#   web1.example.com:
+#     groups: [web]
+#     labels: {{site: ams}}
+#   web2:
+#     groups: [web]
+#     labels: {{site: fra}}
+#     connection: {{address: 192.0.2.12, port: 2222}}
+hosts: {{}}
+"""
+
+_GITIGNORE = """\
+# State of bootcfleet: the ledger, logs, build contexts, a lab.
+.bootcfleet/
+"""
+
+_TEMPLATES_README = """\
+# Templates
+
+Copies of the templates that bootcfleet ships, for this project to change. A file here goes over the
+shipped one of the same path; delete what you have not changed, and you get the shipped one again
+with the next version of bootcfleet.
+
+A template is a folder: `template.yaml` describes its variables, `Containerfile.j2` is rendered with
+them, `files/` is copied into the image (`*.j2` rendered first). `bootcfleet image render NAME`
+shows the result, `--diff` what has changed since the last build.
+"""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What `init` did: the directory, the files, and those of them that it replaced."""
+
+    directory: Path
+    files: tuple[str, ...]
+    replaced: tuple[str, ...]
+
+
+def init_project(directory: Path, *, registry: str, base: str, force: bool) -> Written:
+    """Write a project into `directory`, named after it.
+
+    Refuses to overwrite unless `force`; everything is checked before the first
+    byte is written.  Raises `UsageError`.
+    """
+    name = directory.name
+    if not valid_name(name):
+        raise UsageError(
+            f"{name!r} cannot be a project's name",
+            hint="lower-case letters, digits, '.', '-' and '_', beginning and ending with a letter "
+            "or digit",
+        )
+    ImageRef.parse(base)
+    files = _files(name, registry, base)
+    # Refuse to write what could not be read back, whatever the options held.
+    parse_project(yamlfile.parse(files["bootcfleet.yaml"].decode(), "bootcfleet.yaml"))
+    if directory.exists() and not directory.is_dir():
+        raise UsageError(f"{directory} is there and is not a directory")
+    there = sorted(path for path in files if (directory / path).exists())
+    if there and not force:
+        shown = there[:5] + ([f"and {len(there) - 5} more"] if len(there) > 5 else [])
+        raise UsageError(
+            f"{directory} has files that would be overwritten",
+            details=shown,
+            hint="choose another name, or replace them with --force",
+        )
+    for path, data in files.items():
+        source_mode = 0o755 if data.startswith(b"#!") else 0o644
+        write_atomic(directory / path, data, mode=source_mode)
+    return Written(directory, tuple(sorted(files)), tuple(there))
+
+
+def schema(which: str) -> dict[str, object]:
+    """The JSON Schema of ``bootcfleet.yaml`` or of ``inventory.yaml``."""
+    model = {"project": Project, "inventory": INVENTORY_MODEL}[which]
+    body = model.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **body}
+
+
+def _files(name: str, registry: str, base: str) -> dict[str, bytes]:
+    """Everything that a new project has: path → bytes."""
+    found = {
+        "bootcfleet.yaml": _PROJECT.format(name=name, registry=registry, base=base).encode(),
+        "inventory.yaml": _INVENTORY.format(registry=registry).encode(),
+        "bootcfleet.schema.json": _dump(schema("project")),
+        "inventory.schema.json": _dump(schema("inventory")),
+        ".gitignore": _GITIGNORE.encode(),
+        "containerfiles/README.md": _TEMPLATES_README.encode(),
+    }
+    templates = shipped_dir("containerfiles")
+    for template in TEMPLATES:
+        found |= _tree(templates / template, f"containerfiles/{template}")
+    return found | _tree(shipped_dir("kickstarts"), "kickstarts")
+
+
+def _tree(folder: Path, prefix: str) -> dict[str, bytes]:
+    return {
+        f"{prefix}/{path.relative_to(folder).as_posix()}": path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def _dump(body: object) -> bytes:
+    return (json.dumps(body, indent=2) + "\n").encode()
