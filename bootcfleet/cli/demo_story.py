@@ -66,7 +66,7 @@ class Story:
             self._scene("The canary went back by itself, and nobody else was touched")
             self._run("fleet", "status")
             self._scene("Who moved what, when, and to which digest")
-            self._run("audit", "--limit", "8")
+            self._run("audit", "--action", "fleet.upgrade", "--subject", "host1")
             took = time.monotonic() - started
             self._scene(f"That was the main job, in {took:.0f} seconds")
             self._say("Next: `bootcfleet init acme`, or `bootcfleet lab up` to rehearse on.")

@@ -149,13 +149,20 @@ def rollout_json(rollout: Rollout) -> dict[str, Any]:
 
 def show_rollout(output: Output, rollout: Rollout) -> None:
     """How it ended: a row for each host that did not simply succeed, and the sums."""
-    odd = [
-        [name, str(rollout.state(name).phase), rollout.state(name).message]
-        for name in (*rollout.targets, *(n for n in rollout.states if n not in rollout.targets))
-        if rollout.state(name).phase not in {HostPhase.UPDATED, HostPhase.UNCHANGED}
-    ]
+    names = (*rollout.targets, *(n for n in rollout.states if n not in rollout.targets))
+    fine = {HostPhase.UPDATED, HostPhase.UNCHANGED, HostPhase.SKIPPED}
+    odd = [(name, rollout.state(name)) for name in names if rollout.state(name).phase not in fine]
     if odd:
-        output.table(["HOST", "RESULT", "WHY"], odd)
+        output.table(
+            ["HOST", "RESULT", "WHY"],
+            [[name, str(state.phase), state.message] for name, state in odd],
+        )
+    for name, state in odd:
+        for line in state.evidence[:10]:
+            output.line(f"  {name}: {line}")
+    skipped = [name for name in names if rollout.state(name).phase is HostPhase.SKIPPED]
+    if skipped:
+        output.line(f"not begun: {', '.join(skipped)}")
     sums = ", ".join(
         f"{rollout.count(phase)} {phase}" for phase in HostPhase if rollout.count(phase)
     )

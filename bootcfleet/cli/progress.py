@@ -55,8 +55,10 @@ class HostProgress:
         elif event.subject:
             self._running[event.subject] = (event.message, time.monotonic())
         if self._live is None:
-            self._output.event(event)
-        elif event.kind in _ENDED or not event.subject:
+            # Hosts that a halt left alone are named together at the end.
+            if self._output.as_json or event.kind != "host.skipped":
+                self._output.event(event)
+        elif event.kind != "host.skipped" and (event.kind in _ENDED or not event.subject):
             from rich.text import Text
 
             text = f"{event.subject}: {event.message}" if event.subject else event.message

@@ -7,10 +7,11 @@ connection has paramiko's thread, a running command one more.
 from __future__ import annotations
 
 import contextlib
+import logging
 import selectors
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,9 @@ from bootcfleet.drivers.simhost import SimHost
 from bootcfleet.errors import FleetError
 
 USERS = frozenset({"root", "admin"})
+
+# Clients that go away are what a lab is for; without a handler Python prints them as warnings.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 @dataclass
@@ -124,7 +128,7 @@ class SimSshServers:
 
     def _serve(self, endpoint: _Endpoint, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport = paramiko.Transport(sock)
+        transport = _Transport(sock)
         changed = endpoint.host.has(Fault.HOST_KEY_CHANGED)
         transport.add_server_key(endpoint.other_key if changed else endpoint.key)
         if hasattr(transport, "_active_check_timeout"):
@@ -143,6 +147,24 @@ class SimSshServers:
             transports, endpoint.transports = endpoint.transports, set()
         for transport in transports:
             transport.close()
+
+
+class _Transport(paramiko.Transport):
+    """A transport that starts commands only after their request was granted.
+
+    paramiko sends the reply to an exec request after `check_channel_exec_request`
+    has returned; a command that is faster than that would close its channel
+    before the client knows that it was opened for it.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(sock)
+        self.waiting: list[Callable[[], None]] = []
+
+    def _send_user_message(self, data: Any) -> None:
+        super()._send_user_message(data)  # type: ignore[misc]
+        while self.waiting and threading.current_thread() is self:
+            self.waiting.pop(0)()
 
 
 class _Server(paramiko.ServerInterface):
@@ -174,7 +196,10 @@ class _Server(paramiko.ServerInterface):
     def check_channel_exec_request(self, channel: paramiko.Channel, command: Any) -> bool:
         """Answer a command, in a thread of its own since it may take its time."""
         line = command.decode("utf-8", "replace") if isinstance(command, bytes) else str(command)
-        threading.Thread(target=self._run, args=(channel, line), daemon=True).start()
+        runner = threading.Thread(target=self._run, args=(channel, line), daemon=True)
+        transport = channel.get_transport()
+        if isinstance(transport, _Transport):
+            transport.waiting.append(runner.start)
         return True
 
     def _run(self, channel: paramiko.Channel, line: str) -> None:

@@ -134,7 +134,8 @@ class RolloutRun:
         self.journal(transition)
         before = self.rollout
         self.rollout = apply(self.rollout, transition)
-        if state.ended or state.phase is HostPhase.REVERTING:
+        changed = before.state(host).phase is not state.phase
+        if changed and (state.ended or state.phase is HostPhase.REVERTING):
             self._say(f"host.{state.phase}", host, f"{state.phase}: {state.message}", state)
         if self.rollout.halted and not before.halted:
             self._say("rollout.halted", "", f"halted: {self.rollout.halted}")
