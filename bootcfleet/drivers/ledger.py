@@ -153,7 +153,7 @@ class Ledger:
             query = query.where(_entries.c.at >= text)
         with self._errors(), self._engine.connect() as connection:
             rows = connection.execute(query.limit(limit)).all()
-        return [_entry(row._mapping) for row in reversed(rows)]
+        return [_entry(dict(row._mapping)) for row in reversed(rows)]
 
     def verify(self) -> str | None:
         """Why the chain is broken, or None.  Raises `FleetError`."""

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from bootcfleet.domain.inventory_native import INVENTORY_MODEL
 from bootcfleet.domain.project import Project, parse_project
 from bootcfleet.domain.reference import ImageRef, valid_name
@@ -150,7 +152,8 @@ def init_project(directory: Path, *, registry: str, base: str, force: bool) -> W
 
 def schema(which: str) -> dict[str, object]:
     """The JSON Schema of ``bootcfleet.yaml`` or of ``inventory.yaml``."""
-    model = {"project": Project, "inventory": INVENTORY_MODEL}[which]
+    models: dict[str, type[BaseModel]] = {"project": Project, "inventory": INVENTORY_MODEL}
+    model = models[which]
     body = model.model_json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **body}
 
