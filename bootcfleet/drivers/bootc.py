@@ -140,14 +140,15 @@ class BootcHost:
         *,
         sleep: Callable[[float], None],
         monotonic: Callable[[], float],
-        interval: float = 1.0,
+        interval: float = 0.25,
     ) -> HostFacts:
         """Wait until the host answers in another boot than `previous`; its facts then.
 
         Refused connections, time-outs and the old boot id are what a reboot
         looks like.  A changed host key is not, and is raised at once; refused
         authentication is given a few tries, since user sessions may not be
-        allowed yet (pam_nologin).
+        allowed yet (pam_nologin).  The first look is `interval` seconds after
+        the reboot, the later ones up to two seconds apart.
 
         Raises `HostError` (did-not-return) after `timeout` seconds.
         """
@@ -175,6 +176,7 @@ class BootcHost:
                     hint="look at its console",
                 )
             sleep(interval)
+            interval = min(2.0, interval * 1.5)
 
     def system_running(self) -> SystemState:
         """What ``systemctl is-system-running`` says.  Raises `HostError`."""
