@@ -3,16 +3,19 @@
 ``build/NAME/``           the build context that podman reads, written anew each time
 ``rendered/NAME/``        the context of the last good build, to compare with
 ``logs/build/TIME/*.log`` what podman said, one file an image
+``build.lock``            held while a build runs
 ``builds.json``           the last good build of every image
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -63,6 +66,24 @@ class BuildFiles:
     def __init__(self, state: Path) -> None:
         self._state = state
         self._lock = threading.Lock()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the build folder: two builds at once would write each other's contexts.
+
+        Raises `FleetError` when another process holds it. It is let go when this
+        process ends, however it ends.
+        """
+        self._state.mkdir(parents=True, exist_ok=True)
+        with (self._state / "build.lock").open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise FleetError(
+                    "another build of this project is running",
+                    hint="wait for it to end, or stop it with ^C where it runs",
+                ) from error
+            yield
 
     def write_context(self, name: str, rendered: RenderedImage) -> Path:
         """Write the build context of an image, without anything that an earlier one left."""

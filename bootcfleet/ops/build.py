@@ -119,7 +119,8 @@ def run_build(
 
     A failure takes only what stands on that image with it; everything else is
     built. Raises `ToolMissingError` before anything starts when podman is
-    missing or too old, and `InterruptedRunError` after ^C, when every podman
+    missing or too old, `FleetError` when another build of the project runs or
+    the ledger cannot be written, and `InterruptedRunError` after ^C, when every podman
     has ended and what was done is recorded.
     """
     podman = Podman(tools.executor)
@@ -128,7 +129,8 @@ def run_build(
     builder = ImageBuilder(
         images, podman, tools.registry, plan.tags, plan.push, stamp, emit, tools.clock
     )
-    return _Run(plan, builder, tools, jobs, emit).run()
+    with images.files.exclusive():
+        return _Run(plan, builder, tools, jobs, emit).run()
 
 
 class _Run:

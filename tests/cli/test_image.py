@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -246,6 +249,37 @@ def test_the_build_is_in_the_ledger(say: Say, capsys: pytest.CaptureFixture[str]
     say("build", "soe")
     assert run(["audit", "--json"]) == 0
     assert "image.build" in capsys.readouterr().out
+
+
+def test_on_a_terminal_what_ended_scrolls_by(fake: FakePodman) -> None:
+    fake.control(hang=["shop"])
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bootcfleet", "image", "build"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "30"},
+    )
+    os.close(theirs)
+    screen = ""
+    # The live view shows the image that hangs, how many ended, and podman's last line.
+    while not re.search(r"2 of 3 images ended[^§]*shop +\d+ s +STEP 1/2", _plain(screen)):
+        screen += os.read(ours, 4096).decode(errors="replace")
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(OSError):  # the terminal is gone with its last user
+        while piece := os.read(ours, 4096):
+            screen += piece.decode(errors="replace")
+    os.close(ours)
+    assert process.wait(60) == 130
+    text = _plain(screen)
+    for line in ("soe: built in", "web: built in", "shop: cancelled by ^C", "error: interrupted"):
+        assert line in text
+
+
+def _plain(screen: str) -> str:
+    """What a terminal was sent, without its control sequences."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen)
 
 
 def test_interrupt(fake: FakePodman) -> None:

@@ -425,6 +425,15 @@ def test_a_ledger_that_cannot_be_written_stops_the_build(bench: Bench) -> None:
     assert [call["name"] for call in bench.podman.calls("build")] == ["soe"]
 
 
+def test_two_builds_of_a_project_do_not_mix(bench: Bench) -> None:
+    with bench.images.files.exclusive():
+        with pytest.raises(FleetError) as caught:
+            bench.build()
+    assert caught.value.message == "another build of this project is running"
+    assert bench.podman.calls("build") == []
+    assert bench.build().ok
+
+
 def test_render_takes_the_exact_base_of_the_last_build(bench: Bench) -> None:
     assert render_one(bench.images, "soe").containerfile.startswith(f"FROM {BASE_NAME}:10.0\n")
     assert render_one(bench.images, "web").containerfile.startswith(f"FROM {REPOSITORY}/soe:1.0\n")

@@ -1,0 +1,256 @@
+"""`bootcfleet image build` with real podman and a real registry, on a base of one file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bootcfleet.cli.app import run
+
+pytestmark = pytest.mark.integration
+
+TYPES = "application/vnd.oci.image.manifest.v1+json"
+
+
+class Site:
+    """A project whose images are pushed to the registry of this session."""
+
+    def __init__(self, root: Path, registry: str) -> None:
+        self.root, self.registry = root, registry
+
+    def write(self, path: str, text: str) -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text)
+
+    def digest(self, name: str, reference: str) -> str:
+        """What the registry says that a tag is."""
+        request = urllib.request.Request(
+            f"http://{self.registry}/v2/{name}/manifests/{reference}", headers={"Accept": TYPES}
+        )
+        with urllib.request.urlopen(request) as answer:
+            return str(answer.headers["Docker-Content-Digest"])
+
+    def config(self, name: str, reference: str) -> dict[str, Any]:
+        """The configuration of an image in the registry."""
+        where = f"http://{self.registry}/v2/{name}"
+        request = urllib.request.Request(
+            f"{where}/manifests/{reference}", headers={"Accept": TYPES}
+        )
+        with urllib.request.urlopen(request) as answer:
+            digest = json.load(answer)["config"]["digest"]
+        with urllib.request.urlopen(f"{where}/blobs/{digest}") as answer:
+            body = json.load(answer)
+        assert isinstance(body, dict)
+        return body
+
+
+def podman(*words: str) -> str:
+    done = subprocess.run(["podman", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def site(
+    containers_conf: Path,
+    docker_registry: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Site]:
+    # One file and a label are base enough, but where a command runs in it.
+    context = tmp_path / "base"
+    context.mkdir()
+    (context / "hello").write_text("base\n")
+    (context / "Containerfile").write_text("FROM scratch\nCOPY hello /hello\nLABEL stage=base\n")
+    where = f"{docker_registry}/test-build/base:1"
+    podman("build", "--tag", where, str(context))
+    podman("push", where)
+    podman("rmi", "--force", where)
+    site = Site(tmp_path / "acme", docker_registry)
+    site.write(
+        "bootcfleet.yaml",
+        f"version: 1\nname: acme\nregistry: {docker_registry}/{tmp_path.name.lower()}\n"
+        'image_version: "1.0"\n'
+        "images:\n"
+        f"  soe: {{base: '{where}', template: plain}}\n"
+        "  web: {from: soe, template: plain}\n"
+        "  database: {from: soe, template: plain}\n",
+    )
+    site.write(
+        "containerfiles/plain/Containerfile.j2",
+        "FROM {{ base }}\nCOPY files/ /\nLABEL name={{ image.name }} base={{ base }}\n",
+    )
+    site.write("containerfiles/plain/files/etc/{name}.j2", "{{ image.name }}\n")
+    site.write("containerfiles/plain/files/etc/names/fixed", "1\n")
+    monkeypatch.chdir(site.root)
+    yield site
+    for entry in last().values():
+        subprocess.run(["podman", "rmi", "--force", *entry["tags"]], capture_output=True)
+
+
+def last() -> dict[str, dict[str, Any]]:
+    """What builds.json remembers."""
+    path = Path(".bootcfleet/builds.json")
+    found = json.loads(path.read_text())["images"] if path.exists() else {}
+    assert isinstance(found, dict)
+    return found
+
+
+def test_build_push_and_build_again(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    repository = Path(site.root).parent.name.lower()
+    assert run(["image", "build", "--push", "--jobs", "2"]) == 0, capsys.readouterr()
+    built = last()
+    assert set(built) == {"soe", "web", "database"}
+
+    # Every tag in the registry is the digest that was recorded.
+    for name, entry in built.items():
+        tags = [tag.rpartition(":")[2] for tag in entry["tags"]]
+        assert tags[0] == "1.0"
+        assert {site.digest(f"{repository}/{name}", tag) for tag in tags} == {entry["digest"]}
+
+    # A child stands on the very digest of its parent: by reference and by layers.
+    soe = site.config(f"{repository}/soe", built["soe"]["digest"])
+    for name in ("web", "database"):
+        child = site.config(f"{repository}/{name}", built[name]["digest"])
+        expected = f"{site.registry}/{repository}/soe@{built['soe']['digest']}"
+        assert child["config"]["Labels"]["base"] == expected == built[name]["base"]
+        layers = soe["rootfs"]["diff_ids"]
+        assert child["rootfs"]["diff_ids"][: len(layers)] == layers
+        assert len(child["rootfs"]["diff_ids"]) == len(layers) + 1
+    base = site.digest("test-build/base", "1")
+    assert built["soe"]["base"] == f"{site.registry}/test-build/base@{base}"
+
+    # The same again comes from the cache, and is the same to the last byte.
+    assert run(["image", "build", "--push", "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"]
+    assert any("Using cache" in event["message"] for event in events)
+    assert {name: entry["digest"] for name, entry in last().items()} == {
+        name: entry["digest"] for name, entry in built.items()
+    }
+
+    # A change in one image's file changes that image and nothing beside it.
+    site.write(
+        "bootcfleet.yaml",
+        Path("bootcfleet.yaml")
+        .read_text()
+        .replace("web: {from: soe, template: plain}", "web: {from: soe, template: other}"),
+    )
+    site.write(
+        "containerfiles/other/Containerfile.j2",
+        "FROM {{ base }}\nCOPY files/ /\nLABEL name={{ image.name }} base={{ base }}\n",
+    )
+    site.write("containerfiles/other/files/etc/web", "changed\n")
+    assert run(["image", "build", "web", "--push"]) == 0
+    after = last()
+    assert after["soe"]["digest"] == built["soe"]["digest"]
+    assert after["web"]["digest"] != built["web"]["digest"]
+    assert site.digest(f"{repository}/web", "1.0") == after["web"]["digest"]
+
+
+def test_local_builds_stand_on_image_ids(site: Site) -> None:
+    assert run(["image", "build"]) == 0
+    built = last()
+    assert built["web"]["base"] == built["soe"]["image_id"]
+    assert built["web"]["digest"] is None
+    inspected = json.loads(podman("image", "inspect", built["web"]["image_id"]))[0]
+    assert inspected["Labels"]["name"] == "web"
+    assert set(built["web"]["tags"]) <= set(inspected["RepoTags"])
+
+
+def test_a_failing_image_leaves_the_others(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path("bootcfleet.yaml").read_text()
+    site.write("bootcfleet.yaml", text.replace("web: {from: soe, template: plain}",
+                                               "web: {from: soe, template: broken}"))  # fmt: skip
+    site.write("containerfiles/broken/Containerfile.j2", "FROM {{ base }}\nCOPY nothing /\n")
+    assert run(["image", "build"]) == 1
+    assert set(last()) == {"soe", "database"}
+    error = capsys.readouterr().err
+    assert "error: 1 of 3 images failed: web" in error
+    assert "nothing" in error
+
+
+def test_secrets_are_mounted_and_in_no_layer(
+    site: Site, real_base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUILD_TOKEN", "hunter2")
+    site.write("keys/key.pem", "hunter3\n")
+    site.write(
+        "bootcfleet.yaml",
+        f"version: 1\nname: acme\nregistry: {site.registry}/secrets\nimages:\n"
+        f"  sealed:\n    base: {real_base}\n"
+        "    secrets: [{id: token, env: BUILD_TOKEN}, {id: key, file: keys/key.pem}]\n",
+    )
+    site.write(
+        "containerfiles/sealed/Containerfile.j2",
+        "FROM {{ base }}\n"
+        "RUN --mount=type=secret,id=token,required=true --mount=type=secret,id=key,required=true "
+        "cat /run/secrets/token /run/secrets/key | tr -d '\\n' | sha256sum > /usr/share/seen\n",
+    )
+    assert run(["image", "build"]) == 0
+    image_id = last()["sealed"]["image_id"]
+    root = Path(podman("image", "mount", image_id))
+    try:
+        expected = hashlib.sha256(b"hunter2hunter3").hexdigest()
+        assert (root / "usr/share/seen").read_text().split()[0] == expected
+        assert not (root / "run/secrets/token").exists()
+        assert not (root / "run/secrets/key").exists()
+    finally:
+        podman("image", "unmount", image_id)
+    assert "hunter" not in podman("image", "inspect", image_id)
+    assert "hunter" not in podman("history", "--no-trunc", image_id)
+
+
+def test_interrupt_ends_the_commands_inside_the_build(site: Site, real_base: str) -> None:
+    # A duration that no other process on this machine has.
+    seconds = 700_000_000 + os.getpid()
+    site.write(
+        "bootcfleet.yaml",
+        f"version: 1\nname: acme\nregistry: {site.registry}/slow\nimages:\n"
+        f"  slow: {{base: '{real_base}'}}\n",
+    )
+    site.write(
+        "containerfiles/slow/Containerfile.j2", f"FROM {{{{ base }}}}\nRUN sleep {seconds}\n"
+    )
+
+    def sleeping() -> list[int]:
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                words = (
+                    (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+                )
+            except OSError:
+                continue
+            if words[:2] == [b"sleep", str(seconds).encode()]:
+                found.append(int(entry.name))
+        return found
+
+    before = podman("ps", "--all", "--external", "--quiet")
+    process = subprocess.Popen([sys.executable, "-m", "bootcfleet", "image", "build"])
+    try:
+        while not sleeping():
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 130
+        for _ in range(100):
+            if not sleeping():
+                break
+            time.sleep(0.1)
+        assert sleeping() == []
+        assert podman("ps", "--all", "--external", "--quiet") == before
+    finally:
+        process.kill()
+        for pid in sleeping():
+            os.kill(pid, signal.SIGKILL)
