@@ -28,8 +28,12 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 MAX_NAME = 255
 
 
-class InvalidReferenceError(UsageError):
-    """An image reference, digest, platform or name that cannot be used."""
+class InvalidReferenceError(UsageError, ValueError):
+    """An image reference, digest, platform or name that cannot be used.
+
+    A ValueError too, so that a pydantic validator that parses one gets its
+    message into the error with file and line.
+    """
 
 
 @dataclass(frozen=True, order=True)

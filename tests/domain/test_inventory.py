@@ -1,0 +1,97 @@
+"""inventory.yaml: what is read from it, and file, line and field of every mistake."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bootcfleet.domain.inventory import Inventory, host_name_problem
+from bootcfleet.domain.inventory_native import parse_inventory
+from bootcfleet.drivers import yamlfile
+from bootcfleet.errors import ConfigError
+
+
+def read(text: str) -> Inventory:
+    return parse_inventory(yamlfile.parse(text, "inventory.yaml"))
+
+
+FULL = """\
+version: 1
+defaults:
+  connection: {user: admin, port: 22}
+  image: r.example/acme/soe:1
+  labels: {env: prod}
+  checks: [{command: systemctl is-active sshd}]
+groups:
+  web:
+    image: r.example/acme/web:1
+    labels: {role: web, env: web-prod}
+    connection: {port: 2222}
+    checks: [{name: http, command: [curl, -fsS, "http://localhost/a b"], retries: 2}]
+  ams:
+    labels: {site: ams, rack: 12, gpu: true}
+    connection: {proxy_jump: "jump.example:2200"}
+hosts:
+  web1:
+    groups: [web, ams]
+    connection: {address: 192.0.2.1}
+  bare:
+"""
+
+
+def test_a_hosts_word_goes_over_its_groups_and_the_defaults() -> None:
+    web1, bare = read(FULL).hosts
+    assert web1.labels == {
+        "env": "web-prod", "role": "web", "site": "ams", "rack": "12", "gpu": "true",
+    }  # fmt: skip
+    connection = web1.connection
+    assert (connection.address, connection.port, connection.user) == ("192.0.2.1", 2222, "admin")
+    assert connection.proxy_jump == "jump.example:2200"
+    assert str(web1.image) == "r.example/acme/web:1"
+    assert [check.name for check in web1.checks] == ["systemctl is-active sshd", "http"]
+    assert web1.checks[1].argv == ("curl", "-fsS", "http://localhost/a b")
+    assert (bare.groups, str(bare.image)) == (frozenset(), "r.example/acme/soe:1")
+
+
+BAD = [
+    ("version: 1\nhosts: {a: {lables: {}}}", 2, "hosts.a.lables", "did you mean 'labels'?"),
+    ("version: 2\nhosts: {}", 1, "version", None),
+    ("hosts: {}", 1, "version", None),
+    ("version: 1\nhosts:\n  web1: {}\n  web1: {}", 4, "twice", None),
+    ("version: 1\nhosts:\n  web1: {}\n  WEB1: {}", 4, "is the same host as 'web1'", None),
+    ("version: 1\nhosts:\n  'a;reboot': {}", 3, "cannot be a host name", None),
+    ("version: 1\nhosts:\n  ../../etc: {}", 3, "cannot be a host name", None),
+    ("version: 1\nhosts:\n  -oProxyCommand=x: {}", 3, "cannot be a host name", None),
+    ("version: 1\ngroups: {web: {}}\nhosts:\n  a: {groups: [wbe]}", 4, "no group 'wbe'", "'web'"),
+    ("version: 1\nhosts: {a: {image: web}}", 2, "hosts.a.image", "write it in full"),
+    ("version: 1\nhosts: {a: {labels: {'a b': c}}}", 2, "cannot be a label's key", None),
+    ("version: 1\nhosts: {a: {labels: {a: '$(id)'}}}", 2, "shells read", None),
+    ("version: 1\nhosts: {a: {connection: {port: 70000}}}", 2, "hosts.a.connection.port", None),
+    ("version: 1\nhosts: {a: {connection: {address: '-oX'}}}", 2, "shell reads", None),
+    ('version: 1\nhosts: {a: {checks: [{command: "a \'b"}]}}', 2, "split into words", None),
+    ("version: 1\nhosts: {a: {checks: [{command: ''}]}}", 2, "is empty", None),
+    ("version: 1\nhosts: [a]", 2, "hosts", None),
+    ("- a\n- b", 1, "", None),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "words", "hint"), BAD)
+def test_a_mistake_has_file_line_and_field(
+    text: str, line: int, words: str, hint: str | None
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert caught.value.message.startswith(f"inventory.yaml:{line}: ")
+    assert words in caught.value.message
+    if hint:
+        assert hint in (caught.value.hint or "")
+
+
+@given(st.text(max_size=40))
+def test_a_host_name_is_harmless_in_a_shell_and_a_path(name: str) -> None:
+    if host_name_problem(name) is None:
+        assert name.isascii()
+        assert not set(name) & set(" \t\n/\\'\"`$;|&<>()*?[]{}!#~:@")
+        assert not name.startswith(("-", "."))
+        assert ".." not in name
