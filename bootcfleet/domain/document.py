@@ -128,7 +128,8 @@ def _real_path(document: Document, at: Path, location: tuple[Any, ...]) -> Path:
             data = data[part]
             path.append(part)
         elif position == last and isinstance(data, Mapping) and isinstance(part, str):
-            path.append(part)
+            # pydantic marks a key that is wrong itself with this word.
+            path += [part] if part != "[key]" else []
     return tuple(path)
 
 

@@ -6,7 +6,15 @@ import re
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from bootcfleet.domain.document import Document, validate
 from bootcfleet.domain.reference import ImageRef, valid_name
@@ -18,6 +26,22 @@ def _as_text(value: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_as_text)]
+
+
+def _not_a_name(name: str, what: str) -> str:
+    return (
+        f"{name!r} cannot be the name of {what}: lower-case letters, digits, '.', '-' and '_', "
+        "beginning and ending with a letter or digit, at most 64"
+    )
+
+
+def _image_name(value: str) -> str:
+    if not valid_name(value):
+        raise ValueError(_not_a_name(value, "an image"))
+    return value
+
+
+ImageName = Annotated[str, AfterValidator(_image_name)]
 
 _BUILD_ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -84,7 +108,7 @@ class ImageSpec(_Strict):
     @classmethod
     def _template_is_a_name(cls, value: str | None) -> str | None:
         if value is not None and not valid_name(value):
-            raise ValueError(_not_a_name(value, "template"))
+            raise ValueError(_not_a_name(value, "a template"))
         return value
 
     @field_validator("build_args")
@@ -125,13 +149,15 @@ class Project(_Strict):
         default="sqlite:///.bootcfleet/ledger.db",
         description="The ledger's database: an SQLAlchemy URL, without a password.",
     )
-    images: dict[str, ImageSpec] = Field(default_factory=dict, description="The images, by name.")
+    images: dict[ImageName, ImageSpec] = Field(
+        default_factory=dict, description="The images, by name."
+    )
 
     @field_validator("name")
     @classmethod
     def _name_is_plain(cls, value: str) -> str:
         if not valid_name(value):
-            raise ValueError(_not_a_name(value, "project"))
+            raise ValueError(_not_a_name(value, "a project"))
         return value
 
     @field_validator("registry")
@@ -162,21 +188,6 @@ class Project(_Strict):
         if "://" not in value:
             raise ValueError("is not a database URL; for example sqlite:///.bootcfleet/ledger.db")
         return value
-
-    @field_validator("images")
-    @classmethod
-    def _images_have_names(cls, value: dict[str, ImageSpec]) -> dict[str, ImageSpec]:
-        for name in value:
-            if not valid_name(name):
-                raise ValueError(_not_a_name(name, "image"))
-        return value
-
-
-def _not_a_name(name: str, what: str) -> str:
-    return (
-        f"{name!r} cannot be the name of a {what}: lower-case letters, digits, '.', '-' and '_', "
-        "beginning and ending with a letter or digit, at most 64"
-    )
 
 
 def parse_project(document: Document) -> Project:

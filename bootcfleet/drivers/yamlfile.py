@@ -23,6 +23,7 @@ MAX_VALUES = 2_000_000
 MAX_ALIASED = 10_000
 MAX_DEPTH = 60
 
+_COLLECTIONS = {"tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -105,6 +106,10 @@ class _Reader:
             )
         if len(path) > MAX_DEPTH:
             raise ConfigError("is nested too deeply", file=self.file, line=line)
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+            raise ConfigError(
+                f"is not valid YAML: the tag {node.tag} is not known", file=self.file, line=line
+            )
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
