@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,7 +80,7 @@ class ImageBuilder:
                 seconds=self._since(started),
                 message=message,
                 hint=error.hint if isinstance(error, FleetError) else None,
-                tail=tuple(tail) or tuple(details),
+                tail=_ending(tail, details),
             )
         return self._remember(result, rendered, started)
 
@@ -244,6 +244,18 @@ class ImageBuilder:
 
     def _since(self, started: datetime) -> float:
         return (self.clock() - started).total_seconds()
+
+
+def _ending(said: Iterable[str], details: Sequence[str]) -> tuple[str, ...]:
+    """The last lines that podman said, with its error at the end.
+
+    The two streams arrive by threads of their own, so the error of one may
+    stand before lines of the other that were written earlier.
+    """
+    if not details:
+        return tuple(said)
+    last = details[-1]
+    return (*[line for line in said if line != last][1 - TAIL :], last)
 
 
 def tls_verify(ref: ImageRef) -> bool | None:

@@ -22,6 +22,7 @@ from bootcfleet.drivers.command import LocalExecutor
 from bootcfleet.drivers.registry import RegistryError
 from bootcfleet.errors import ConfigError, FleetError, InterruptedRunError, UsageError
 from bootcfleet.ops.build import Tools, plan_build, run_build
+from bootcfleet.ops.build_image import _ending
 from bootcfleet.ops.project import load_project
 from bootcfleet.ops.render import ProjectImages, diff_last, render_one, write_rendered
 from tests.fakepodman import FakePodman
@@ -281,6 +282,21 @@ def test_a_failure_takes_only_its_own_subtree(bench: Bench) -> None:
         "not built, because what they stand on failed: shop",
     )
     assert len(log.read_text().splitlines()) == 32
+
+
+@pytest.mark.parametrize(
+    ("said", "details", "expected"),
+    [
+        (["a", "Error: x", "b"], ["b", "Error: x"], ("a", "b", "Error: x")),
+        ([f"{n}" for n in range(15)], ["0", "Error: x"], (*map(str, range(1, 15)), "Error: x")),
+        (["a"], [], ("a",)),
+        ([], ["Error: x"], ("Error: x",)),
+    ],
+)
+def test_the_error_is_the_last_line_whenever_it_arrived(
+    said: list[str], details: list[str], expected: tuple[str, ...]
+) -> None:
+    assert _ending(said, details) == expected
 
 
 def test_a_failed_push_takes_the_children_with_it(bench: Bench) -> None:
