@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -194,6 +195,57 @@ class LocalExecutor:
             _kill_group(process)
 
 
+class ProcessSocket(socket.socket):
+    """One end of a socket whose other end is a process's stdin and stdout.
+
+    For ssh's ProxyCommand.  Closing it ends the process, which is waited for in
+    the background; `complaint` is the last that it said on stderr.
+    """
+
+    _process: subprocess.Popen[bytes]
+    _said: bytes = b""
+
+    @classmethod
+    def start(cls, argv: Sequence[str]) -> ProcessSocket:
+        """Start the process.  Raises `OSError` when its program cannot be executed."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            connection = cls(fileno=ours.detach())
+            try:
+                connection._process = subprocess.Popen(
+                    list(argv),
+                    stdin=theirs,
+                    stdout=theirs,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )
+            except BaseException:
+                super(ProcessSocket, connection).close()
+                raise
+        threading.Thread(target=connection._reap, daemon=True).start()
+        return connection
+
+    def _reap(self) -> None:
+        if self._process.stderr is not None:
+            with self._process.stderr as stream:
+                while chunk := os.read(stream.fileno(), 4096):
+                    self._said = (self._said + chunk)[-4096:]
+        self._process.wait()
+
+    @property
+    def complaint(self) -> str:
+        """The last line on its stderr, or nothing."""
+        lines = self._said.decode("utf-8", "backslashreplace").strip().splitlines()
+        return lines[-1].strip() if lines else ""
+
+    def close(self) -> None:
+        """Close the socket and end the process."""
+        super().close()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGTERM)
+
+
 def _communicate(
     process: subprocess.Popen[bytes],
     stdin: bytes | None,
@@ -239,8 +291,14 @@ def _communicate(
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End the process and everything that it started: politely, then at once."""
-    for sent in (signal.SIGTERM, signal.SIGKILL):
+    """End the process and everything that it started: politely, then at once.
+
+    First the signal of a terminal that goes away: on it `podman build` ends the
+    container of a RUN, which lives in a session of its own, and removes what it
+    was working in. On SIGTERM and SIGINT it dies at once and leaves both behind
+    (seen with podman 4.3.1).
+    """
+    for sent in (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, sent)
         try:

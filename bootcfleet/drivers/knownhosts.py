@@ -10,22 +10,34 @@ from __future__ import annotations
 
 import base64
 import binascii
-import fnmatch
 import hashlib
 import hmac
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+
+from bootcfleet.drivers.sshconfig import matches_any
+
+
+class Marker(StrEnum):
+    """What a line says of its key."""
+
+    NONE = ""
+    REVOKED = "@revoked"
+    AUTHORITY = "@cert-authority"
 
 
 @dataclass(frozen=True)
 class KnownKey:
-    """One key of one line: where it stands, its type and its bytes."""
+    """One key of one line: where it stands (1-based), its type and its bytes."""
 
     file: str
     line: int
     key_type: str
     key: bytes
-    marker: str = ""
+    marker: Marker = Marker.NONE
 
     @property
     def where(self) -> str:
@@ -41,22 +53,24 @@ def fingerprint(key: bytes) -> str:
 
 def lookup_name(host: str, port: int) -> str:
     """How a host stands in the file: the port is written when it is not 22."""
-    return host if port == 22 else f"[{host}]:{port}"
+    return host.lower() if port == 22 else f"[{host.lower()}]:{port}"
 
 
-@dataclass
 class KnownHosts:
-    """The keys of one or more files."""
+    """The keys of one or more files.  May be used from many threads."""
 
-    files: tuple[str, ...] = ()
-    _plain: dict[str, list[KnownKey]] = field(default_factory=dict)
-    _hashed: list[tuple[bytes, bytes, KnownKey]] = field(default_factory=list)
-    _patterns: list[tuple[list[str], KnownKey]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._plain: dict[str, list[tuple[int, KnownKey]]] = {}
+        self._hashed: list[tuple[bytes, bytes, int, KnownKey]] = []
+        self._patterns: list[tuple[tuple[str, ...], int, KnownKey]] = []
+        self._found: dict[str, tuple[KnownKey, ...]] = {}
+        self._count = 0
+        self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, paths: list[Path]) -> KnownHosts:
+    def load(cls, paths: Sequence[Path]) -> KnownHosts:
         """Read the files that exist; lines that cannot be read are passed over, as ssh does."""
-        known = cls(tuple(str(path) for path in paths))
+        known = cls()
         for path in paths:
             try:
                 text = path.read_text(encoding="utf-8", errors="replace")
@@ -67,59 +81,68 @@ class KnownHosts:
 
     def parse(self, text: str, file: str) -> None:
         """Take in the lines of a file."""
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             words = line.split()
             if not words or words[0].startswith("#"):
                 continue
-            marker = words.pop(0) if words[0].startswith("@") else ""
+            marker = Marker.NONE
+            if words[0].startswith("@"):
+                try:
+                    marker = Marker(words.pop(0))
+                except ValueError:
+                    continue
             if len(words) < 3:
                 continue
-            try:
-                key = base64.b64decode(words[2], validate=True)
-            except (binascii.Error, ValueError):
-                continue
-            self._add(words[0], KnownKey(file, number, words[1], key, marker))
+            key = _decode(words[2])
+            if key is not None and _type_of(key) == words[1]:
+                self._add(words[0], KnownKey(file, number, words[1], key, marker))
 
     def _add(self, names: str, key: KnownKey) -> None:
-        if names.startswith("|1|"):
+        self._count += 1
+        if names.startswith("|"):
             parts = names.split("|")
-            if len(parts) == 4:
-                try:
-                    salt, digest = base64.b64decode(parts[2]), base64.b64decode(parts[3])
-                except (binascii.Error, ValueError):
-                    return
-                self._hashed.append((salt, digest, key))
+            salt, digest = (_decode(part) for part in [*parts, "", ""][2:4])
+            if len(parts) == 4 and parts[1] == "1" and salt and digest:
+                self._hashed.append((salt, digest, self._count, key))
             return
-        listed = names.split(",")
+        listed = names.lower().split(",")
         if any(set(name) & set("*?!") for name in listed):
-            self._patterns.append((listed, key))
+            self._patterns.append((tuple(listed), self._count, key))
             return
-        for name in listed:
-            self._plain.setdefault(name.lower(), []).append(key)
+        for name in dict.fromkeys(listed):
+            self._plain.setdefault(name, []).append((self._count, key))
 
-    def find(self, host: str, port: int) -> list[KnownKey]:
-        """The keys of a host, in the order of the files; certificate authorities among them."""
-        name = lookup_name(host, port).lower()
-        found = list(self._plain.get(name, ()))
-        for salt, digest, key in self._hashed:
-            made = hmac.new(salt, name.encode(), hashlib.sha1).digest()
-            if hmac.compare_digest(made, digest):
-                found.append(key)
-        for patterns, key in self._patterns:
-            if _matches(name, patterns):
-                found.append(key)
-        return sorted(found, key=lambda key: (self.files.index(key.file), key.line))
+    def find(self, name: str) -> tuple[KnownKey, ...]:
+        """The keys of a name (``host`` or ``[host]:port``), in the order of the files.
+
+        Revoked keys and certificate authorities are among them.
+        """
+        wanted = name.lower()
+        with self._lock:
+            if wanted not in self._found:
+                found = sorted(self._look(wanted), key=lambda item: item[0])
+                self._found[wanted] = tuple(key for _, key in found)
+            return self._found[wanted]
+
+    def _look(self, name: str) -> Iterable[tuple[int, KnownKey]]:
+        yield from self._plain.get(name, ())
+        encoded = name.encode()
+        for salt, digest, order, key in self._hashed:
+            if hmac.digest(salt, encoded, "sha1") == digest:
+                yield order, key
+        for patterns, order, key in self._patterns:
+            if matches_any(name, patterns):
+                yield order, key
 
 
-def _matches(name: str, patterns: list[str]) -> bool:
-    """Whether a pattern list takes the name; a negated pattern that matches decides at once."""
-    hit = False
-    for pattern in patterns:
-        negated = pattern.startswith("!")
-        # fnmatch reads brackets as a set of characters; in this file they surround a host.
-        plain = pattern.lstrip("!").lower().replace("[", "[[]")
-        if fnmatch.fnmatchcase(name, plain):
-            if negated:
-                return False
-            hit = True
-    return hit
+def _decode(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _type_of(key: bytes) -> str:
+    """The type that a key names itself: a string with its length before it (RFC 4253, 6.6)."""
+    length = int.from_bytes(key[:4], "big")
+    return key[4 : 4 + length].decode("ascii", "replace")

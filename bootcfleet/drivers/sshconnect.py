@@ -1,250 +1,300 @@
-"""Opens an authenticated SSH connection: name, proxy, key exchange, host key, user."""
+"""Opens an authenticated SSH connection: name, way, key exchange, host key, user."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
-from dataclasses import replace
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import paramiko
 
 from bootcfleet.domain.inventory import Connection
-from bootcfleet.drivers.knownhosts import KnownHosts, KnownKey, fingerprint, lookup_name
-from bootcfleet.drivers.sshauth import Keys, Secrets
-from bootcfleet.drivers.sshconfig import Target, join, read_config
-from bootcfleet.errors import FleetError, HostError, HostFault
+from bootcfleet.drivers.command import CommandTimeoutError, LocalExecutor, ProcessSocket
+from bootcfleet.drivers.knownhosts import KnownHosts
+from bootcfleet.drivers.sshauth import Candidate, Keys, Secrets
+from bootcfleet.drivers.sshconfig import SshConfig, read_config
+from bootcfleet.drivers.sshhostkey import Trust, check
+from bootcfleet.drivers.sshtarget import Jump, Target, join
+from bootcfleet.drivers.sshtransport import FleetTransport, tune
+from bootcfleet.errors import ConfigError, FleetError, HostError, HostFault
 
-# Cheapest first, the strong ones that a server may insist on kept (field note *SSH fan-out*).
-_KEX = (
-    "curve25519-sha256@libssh.org",
-    "curve25519-sha256",
-    "mlkem768x25519-sha256",
-    "ecdh-sha2-nistp256",
-    "ecdh-sha2-nistp384",
-    "ecdh-sha2-nistp521",
-    "diffie-hellman-group16-sha512",
-    "diffie-hellman-group-exchange-sha256",
-    "diffie-hellman-group14-sha256",
-)
-_CIPHERS = (
-    "aes128-gcm@openssh.com",
-    "aes256-gcm@openssh.com",
-    "aes128-ctr",
-    "aes192-ctr",
-    "aes256-ctr",
-)
-_KEY_TYPES = (
-    "ssh-ed25519",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "rsa-sha2-512",
-    "rsa-sha2-256",
-)
+_MAX_JUMPS = 8
+
+
+@dataclass
+class _Way:
+    """The kept connection to a jump host, shared by all hosts behind it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    transport: FleetTransport | None = None
+    failure: HostError | None = None
+    failed_at: float = 0.0
 
 
 class SshShared:
     """What all connections of a process share: configuration, known hosts, keys, answers.
 
-    `ask` gets a question and returns the secret; it is called once for each.
+    `ask` gets a question and returns the secret; it is called once for each, in
+    whichever thread wants it first.  May be used from many threads.
     """
 
     def __init__(self, *, ask: Callable[[str], str]) -> None:
         self.secrets = Secrets(ask)
         self.keys = Keys(self.secrets)
-        self._configs: dict[str | None, paramiko.SSHConfig] = {}
+        self._configs: dict[str | None, SshConfig] = {}
         self._known: dict[tuple[str, ...], KnownHosts] = {}
-        self._jumps: dict[tuple[str, ...], paramiko.Transport] = {}
-        self._lock = threading.RLock()
+        self._ways: dict[tuple[Target, ...], _Way] = {}
+        self._lock = threading.Lock()
 
     def target(self, name: str, connection: Connection) -> Target:
-        """Where and as whom to connect to a host of the inventory."""
+        """Where and as whom to connect to a host of the inventory.  Raises `ConfigError`."""
         with self._lock:
             wanted = connection.ssh_config
             if wanted not in self._configs:
-                path = Path(wanted or "~/.ssh/config").expanduser()
-                self._configs[wanted] = read_config(path, required=wanted is not None)
-            return join(name, connection, self._configs[wanted])
+                self._configs[wanted] = _load_config(wanted)
+            config = self._configs[wanted]
+        return join(name, connection, config, execute=_succeeds)
 
     def known(self, files: tuple[str, ...]) -> KnownHosts:
         """The known hosts of these files, read once."""
         with self._lock:
             if files not in self._known:
-                self._known[files] = KnownHosts.load([Path(f).expanduser() for f in files])
+                self._known[files] = KnownHosts.load([Path(file) for file in files])
             return self._known[files]
 
-    def open(self, name: str, connection: Connection) -> tuple[paramiko.Transport, Target]:
-        """Connect, check the host key, authenticate.  Raises `HostError`."""
+    def open(self, name: str, connection: Connection) -> tuple[FleetTransport, Target]:
+        """Connect, check the host key, authenticate.
+
+        Raises `HostError` with the fault, and `ConfigError` for settings that
+        cannot be used.
+        """
         target = self.target(name, connection)
-        sock = self._socket(name, target, connection)
+        sock = self._reach(name, target, self._route(name, target, connection))
         return self._handshake(name, target, sock), target
 
-    def _socket(self, name: str, target: Target, connection: Connection) -> Any:
-        if target.jumps:
-            hop = self._jump(name, target.jumps, connection)
+    def close(self) -> None:
+        """Close the connections to jump hosts."""
+        with self._lock:
+            ways = list(self._ways.values())
+            self._ways.clear()
+        for way in ways:
+            if way.transport is not None:
+                way.transport.close()
+
+    def _route(
+        self, name: str, target: Target, connection: Connection, passed: tuple[str, ...] = ()
+    ) -> tuple[Target, ...]:
+        """The jump hosts on the way to a target, first hop first.
+
+        The first of a list of jumps may have a way of its own in ssh's
+        configuration.  Raises `ConfigError` when that goes round in a circle.
+        """
+        hops: list[Target] = []
+        for number, jump in enumerate(target.jumps):
+            hop = self._jump_target(jump, connection)
+            if number == 0:
+                seen = (*passed, f"{hop.address}:{hop.port}")
+                if seen[-1] in passed or len(seen) > _MAX_JUMPS:
+                    raise ConfigError(
+                        f"the way to {name} goes round in a circle: {' → '.join(reversed(seen))}",
+                        hint="look at ProxyJump in ~/.ssh/config; `ssh -G HOST` shows what applies",
+                    )
+                hops += self._route(name, hop, connection, seen)
+            proxy = None if hops else hop.proxy_command
+            hops.append(replace(hop, jumps=(), proxy_command=proxy))
+        return tuple(hops)
+
+    def _jump_target(self, jump: Jump, connection: Connection) -> Target:
+        """A jump host by ssh's configuration.
+
+        What the inventory names for the host behind it is tried for the jump
+        host as well, after what the configuration names.
+        """
+        alone = Connection(
+            address=jump.host, user=jump.user, port=jump.port, ssh_config=connection.ssh_config
+        )
+        hop = self.target(jump.host, alone)
+        files = [str(Path(file).expanduser()) for file in filter(None, [connection.known_hosts])]
+        keys = [str(Path(key).expanduser()) for key in filter(None, [connection.identity_file])]
+        return replace(
+            hop,
+            known_hosts=tuple(dict.fromkeys((*files, *hop.known_hosts))),
+            identities=tuple(dict.fromkeys((*hop.identities, *keys))),
+        )
+
+    def _reach(self, name: str, target: Target, hops: tuple[Target, ...]) -> Any:
+        """Something that carries bytes to the target's port."""
+        if hops:
+            last = self._through(name, hops)
             try:
-                return hop.open_channel(
+                return last.open_channel(
                     "direct-tcpip",
                     (target.address, target.port),
                     ("127.0.0.1", 0),
                     timeout=target.connect_timeout,
                 )
             except (paramiko.SSHException, OSError, EOFError) as error:
-                raise _unreachable(name, target, f"through {target.jumps[-1]}: {error}") from error
+                cause = f"the jump host {hops[-1].asked} says: {error}"
+                raise _unreachable(name, target, cause) from error
         if target.proxy_command:
-            return paramiko.ProxyCommand(target.proxy_command)
+            # As ssh does it: a line for the shell, replaced by the command itself.
+            return ProcessSocket.start(["/bin/sh", "-c", f"exec {target.proxy_command}"])
         try:
             sock = socket.create_connection(
                 (target.address, target.port), timeout=target.connect_timeout
             )
-        except OSError as error:
-            raise _unreachable(name, target, _cause(error)) from error
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except (OSError, UnicodeError) as error:
+            raise _unreachable(name, target, _cause(error, target)) from error
+        tune(sock, target)
         return sock
 
-    def _jump(
-        self, name: str, jumps: tuple[str, ...], connection: Connection
-    ) -> paramiko.Transport:
-        """The connection to the last of `jumps`, shared by all hosts behind it."""
-        with self._lock:
-            kept = self._jumps.get(jumps)
-            if kept is not None and kept.is_active():
-                return kept
-            user, _, rest = jumps[-1].rpartition("@")
-            host, _, port = rest.partition(":")
-            through = Connection(
-                address=host,
-                user=user or None,
-                port=int(port) if port else None,
-                identity_file=connection.identity_file,
-                known_hosts=connection.known_hosts,
-                ssh_config=connection.ssh_config,
-            )
-            target = self.target(host, through)
-            if jumps[:-1]:
-                target = replace(target, jumps=jumps[:-1])
-            sock = self._socket(f"{name} (jump {host})", target, through)
-            transport = self._handshake(f"{name} (jump {host})", target, sock)
-            self._jumps[jumps] = transport
-            return transport
+    def _through(self, name: str, hops: tuple[Target, ...]) -> FleetTransport:
+        """The kept connection to the last of `hops`; one thread makes it, the others wait.
 
-    def _handshake(self, name: str, target: Target, sock: Any) -> paramiko.Transport:
-        known = self.known(target.known_hosts).find(target.alias, target.port)
-        transport = paramiko.Transport(sock)
+        Each hop's lock is taken before that of a shorter way, so no two threads
+        wait for each other.
+        """
+        with self._lock:
+            way = self._ways.setdefault(hops, _Way())
+        asked_at = time.monotonic()
+        with way.lock:
+            if way.transport is not None and way.transport.is_active():
+                return way.transport
+            # Who waited while another tried in vain need not try again.
+            if way.failure is not None and way.failed_at > asked_at:
+                raise _for_jump(way.failure, name, hops[-1])
+            try:
+                sock = self._reach(name, hops[-1], hops[:-1])
+                way.transport = self._handshake(name, hops[-1], sock)
+            except HostError as error:
+                way.failure, way.failed_at = error, time.monotonic()
+                raise _for_jump(error, name, hops[-1]) from error
+            return way.transport
+
+    def _handshake(self, name: str, target: Target, sock: Any) -> FleetTransport:
+        transport: FleetTransport | None = None
         try:
-            self._negotiate(transport, known, target)
-            _check_host_key(name, target, transport, known)
+            trust = Trust.of(target, self.known(target.known_hosts))
+            transport = FleetTransport(sock, trust.algorithms())
+            transport.negotiate(target)
+            shown = transport.get_remote_server_key()
+            check(name, target, shown, trust, datetime.now(UTC))
             self._authenticate(name, target, transport)
-        except HostError:
-            transport.close()
+        except BaseException as error:
+            with contextlib.suppress(OSError, EOFError):
+                (transport or sock).close()
+            if isinstance(error, paramiko.SSHException | EOFError | OSError):
+                raise _unreachable(name, target, _handshake_cause(error, sock)) from error
             raise
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            transport.close()
-            raise _unreachable(name, target, f"the SSH handshake failed: {error}") from error
-        except BaseException:
-            transport.close()
-            raise
-        if target.keepalive:
-            transport.set_keepalive(target.keepalive)
         return transport
 
-    def _negotiate(
-        self, transport: paramiko.Transport, known: list[KnownKey], target: Target
-    ) -> None:
-        # A host key of a type that is known is asked for first, as OpenSSH does: a host that
-        # offers several must not look changed because another of its keys came.
-        types = [key.key_type for key in known if not key.marker]
-        first = [
-            t for t in _KEY_TYPES if t in types or (t.startswith("rsa") and "ssh-rsa" in types)
-        ]
-        options = transport.get_security_options()
-        for name, wanted in (
-            ("kex", _KEX),
-            ("ciphers", _CIPHERS),
-            ("key_types", tuple(dict.fromkeys((*first, *_KEY_TYPES)))),
-        ):
-            offered = set(getattr(options, name))
-            setattr(options, name, tuple(w for w in wanted if w in offered))
-        # The transport's thread wakes ten times a second to look whether it should end; with
-        # hundreds of idle connections that is a good part of a core (field note).
-        if hasattr(transport, "_active_check_timeout"):
-            transport._active_check_timeout = 5
-        transport.banner_timeout = target.connect_timeout
-        transport.auth_timeout = max(30.0, target.connect_timeout)
-        transport.start_client(timeout=target.connect_timeout)
+    def _authenticate(self, name: str, target: Target, transport: FleetTransport) -> None:
+        tried: list[str] = []
+        accepted: list[str] = []
+        with contextlib.closing(self._candidates(name, target)) as candidates:
+            for candidate in candidates:
+                tried.append(candidate.label)
+                if candidate.key is None:
+                    continue
+                try:
+                    needed = transport.auth_publickey(target.user, candidate.key)
+                except paramiko.BadAuthenticationType as error:
+                    accepted = list(error.allowed_types)
+                    break
+                except paramiko.AuthenticationException as error:
+                    if not transport.is_active():
+                        raise _refused(name, target, tried, [], hung_up=True) from error
+                    continue
+                except paramiko.SSHException as error:
+                    # The agent would not sign, or the server has no use for this type of key.
+                    if not transport.is_active():
+                        raise
+                    tried[-1] += f" ({error})"
+                    continue
+                if transport.is_authenticated():
+                    return
+                accepted = list(needed or ())
+                break
+        if not accepted:
+            # "none" is an answer for users without a password, and lists what the server takes.
+            try:
+                transport.auth_none(target.user)
+            except paramiko.BadAuthenticationType as error:
+                accepted = list(error.allowed_types)
+            except (paramiko.SSHException, EOFError, OSError):
+                accepted = []
+            if transport.is_authenticated():
+                return
+        raise _refused(name, target, tried, accepted)
 
-    def _authenticate(self, name: str, target: Target, transport: paramiko.Transport) -> None:
-        tried = []
+    def _candidates(self, name: str, target: Target) -> Generator[Candidate, None, None]:
         try:
-            candidates = self.keys.candidates(target)
+            yield from self.keys.candidates(target)
         except HostError:
             raise
         except FleetError as error:
-            raise HostError(name, HostFault.AUTH_FAILED, error.message, hint=error.hint) from error
-        for key in candidates:
-            tried.append(f"{key.get_name()} {fingerprint(key.asbytes())}")
-            try:
-                transport.auth_publickey(target.user, key)
-            except paramiko.BadAuthenticationType as error:
-                raise _refused(name, target, tried, list(error.allowed_types)) from error
-            except paramiko.AuthenticationException:
-                continue
-            if transport.is_authenticated():
-                return
-        with contextlib.suppress(paramiko.SSHException):
-            # "none" is an answer for users without a password, and lists what the server takes.
-            transport.auth_none(target.user)
-            if transport.is_authenticated():
-                return
-        raise _refused(name, target, tried, [])
-
-
-def _check_host_key(
-    name: str, target: Target, transport: paramiko.Transport, known: list[KnownKey]
-) -> None:
-    """Strict, always: an unknown key and a changed one are both refused."""
-    offered = transport.get_remote_server_key()
-    blob = offered.asbytes()
-    asked = lookup_name(target.alias, target.port)
-    shown = f"{offered.get_name()} {fingerprint(blob)}"
-    for key in known:
-        if key.marker == "@revoked" and key.key == blob:
             raise HostError(
                 name,
-                HostFault.HOST_KEY_CHANGED,
-                f"the host key of {asked} ({shown}) is marked as revoked in {key.where}",
-            )
-    plain = [key for key in known if not key.marker]
-    if any(key.key == blob for key in plain):
-        return
-    file = target.known_hosts[0]
-    scan = f"ssh-keyscan -p {target.port} {target.address} >> {file}"
-    if not plain:
-        raise HostError(
-            name,
-            HostFault.HOST_KEY_UNKNOWN,
-            f"the host key of {asked} is not known ({shown})",
-            hint=f"compare the fingerprint on the host's console, then trust it: {scan}",
-            details=[f"looked in {', '.join(target.known_hosts)}"],
+                HostFault.AUTH_FAILED,
+                f"{target.user}@{target.address}: {error.message}",
+                hint=error.hint,
+            ) from error
+
+
+def _load_config(named: str | None) -> SshConfig:
+    """The file that the inventory names, or else the user's and then the system's."""
+    home = Path.home() / ".ssh"
+    if named is not None:
+        path = Path(named).expanduser()
+        return SshConfig((read_config(path, folder=home, required=True),))
+    system = Path("/etc/ssh")
+    return SshConfig(
+        (
+            read_config(home / "config", folder=home, private=True),
+            read_config(system / "ssh_config", folder=system),
         )
-    raise HostError(
-        name,
-        HostFault.HOST_KEY_CHANGED,
-        f"the host key of {asked} has changed: it is {shown}",
-        hint="if the host was reinstalled, compare the fingerprint on its console, then: "
-        f"ssh-keygen -f {file} -R '{asked}' && {scan}",
-        details=[f"{key.where} has {key.key_type} {fingerprint(key.key)}" for key in plain],
     )
 
 
-def _cause(error: OSError) -> str:
+def _succeeds(command: str) -> bool:
+    """Run the command of a ``Match exec``, as ssh does."""
+    try:
+        return LocalExecutor().run(["/bin/sh", "-c", command], timeout=15).ok
+    except CommandTimeoutError:
+        return False
+
+
+def _cause(error: Exception, target: Target) -> str:
     if isinstance(error, TimeoutError):
-        return "no answer"
-    return error.strerror or str(error)
+        return f"no answer within {target.connect_timeout:g} s"
+    if isinstance(error, socket.gaierror):
+        return f"the name cannot be resolved ({error.strerror})"
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+def _handshake_cause(error: Exception, sock: object) -> str:
+    if isinstance(sock, ProcessSocket) and sock.complaint:
+        return f"the proxy command says: {sock.complaint}"
+    text = str(error) or "the connection was closed"
+    if "banner" in text:
+        return "it accepts the connection but does not greet as an SSH server"
+    return f"the SSH handshake failed: {text}"
+
+
+def _for_jump(error: HostError, name: str, hop: Target) -> HostError:
+    return HostError(
+        name,
+        error.fault,
+        f"jump host {hop.asked}: {error.message}",
+        hint=error.hint,
+        details=error.details,
+    )
 
 
 def _unreachable(name: str, target: Target, cause: str) -> HostError:
@@ -252,17 +302,33 @@ def _unreachable(name: str, target: Target, cause: str) -> HostError:
         name,
         HostFault.UNREACHABLE,
         f"{target.address} port {target.port} cannot be reached: {cause}",
-        hint=f"try: ssh -p {target.port} {target.user}@{target.address}",
+        hint=f"try: {target.ssh_command()}",
     )
 
 
-def _refused(name: str, target: Target, tried: list[str], accepted: list[str]) -> HostError:
-    takes = f"; the server takes {', '.join(accepted)}" if accepted else ""
+def _refused(
+    name: str, target: Target, tried: list[str], accepted: list[str], *, hung_up: bool = False
+) -> HostError:
+    who = f"{target.user}@{target.address}"
+    keys = f"{len(tried)} key{'' if len(tried) == 1 else 's'}"
+    if not tried:
+        message = f"there is no key to offer to {who}"
+    elif hung_up:
+        message = f"{who} hung up after {keys}"
+    else:
+        message = f"{who} refuses {keys}"
+    if accepted:
+        message += f"; the server takes {', '.join(accepted)}"
+    if hung_up:
+        hint = "too many keys may have been offered: name one with identity_file in the inventory"
+    elif not tried:
+        hint = "make a key with ssh-keygen, start ssh-agent, or set identity_file in the inventory"
+    else:
+        hint = f"try: {target.ssh_command('-v')}"
     return HostError(
         name,
         HostFault.AUTH_FAILED,
-        f"{target.user}@{target.address} refuses "
-        + (f"{len(tried)} key{'s' if len(tried) > 1 else ''}{takes}" if tried else "us: no keys"),
-        hint=f"try: ssh -v -p {target.port} {target.user}@{target.address}",
-        details=[f"tried {key}" for key in tried],
+        message,
+        hint=hint,
+        details=[f"tried {label}" for label in tried],
     )
