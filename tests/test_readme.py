@@ -1,0 +1,111 @@
+"""The README's commands do what it says, and its documents exist and agree with the code."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bootcfleet.cli.app import COMMANDS, run
+from bootcfleet.domain.faults import DESCRIPTIONS
+from bootcfleet.domain.inventory_native import ConnectionModel, HostModel
+from bootcfleet.domain.project import ImageSpec, Project
+from bootcfleet.drivers.labcontrol import Running
+from bootcfleet.ops.labservice import stop_lab
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def block(marker: str) -> list[list[str]]:
+    """The commands of the shell block after ``<!-- marker -->``, as words."""
+    match = re.search(rf"<!-- {marker} -->\n```sh\n(.*?)```", README, re.DOTALL)
+    assert match, f"the README has no block {marker}"
+    return [shlex.split(line, comments=True) for line in match.group(1).splitlines() if line]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    yield tmp_path
+    if Running.read(tmp_path / ".bootcfleet/lab"):
+        stop_lab(tmp_path / ".bootcfleet/lab")
+
+
+@pytest.mark.parametrize("marker", ["run", "lab"])
+def test_the_commands_of_the_readme(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], marker: str
+) -> None:
+    for words in block(marker):
+        if words[0] == "cd":
+            monkeypatch.chdir(words[1])
+            continue
+        assert words[0] == "bootcfleet", words
+        code = run(words[1:])
+        said = capsys.readouterr()
+        assert code == 0, f"{words}: exit code {code}\n{said.out}\n{said.err}"
+        assert "Traceback" not in said.out + said.err
+
+
+def test_every_command_of_the_readme_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    found = {tuple(m.split()) for m in re.findall(r"bootcfleet ([a-z]+(?: [a-z]+)?)", README)}
+    for words in found:
+        if words[0] not in COMMANDS:
+            continue
+        group = COMMANDS[words[0]].function is None
+        line = list(words) if group else [words[0]]
+        assert run([*line, "--help"]) == 0, words
+        capsys.readouterr()
+
+
+def test_the_documents_exist() -> None:
+    texts = {path: path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
+    for path, text in texts.items():
+        for link in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (path.parent / link).exists(), f"{path.name} links to {link}"
+
+
+def test_every_field_is_documented() -> None:
+    project = (ROOT / "docs/project.md").read_text()
+    for model in (Project, ImageSpec):
+        for name, info in model.model_fields.items():
+            assert f"`{info.alias or name}`" in project, f"{name} is not in docs/project.md"
+    inventory = (ROOT / "docs/inventory.md").read_text()
+    for model in (HostModel, ConnectionModel):
+        for name in model.model_fields:
+            assert f"`{name}`" in inventory, f"{name} is not in docs/inventory.md"
+
+
+def test_every_fault_is_documented() -> None:
+    text = (ROOT / "docs/lab.md").read_text()
+    for fault, description in DESCRIPTIONS.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{fault}"))
+        assert row.split("|")[2].strip() == re.sub(r" \(.*\)$", "", description)
+
+
+@pytest.mark.parametrize("name", ["status", "upgrade", "switch", "rollback", "reboot", "exec"])
+def test_every_option_of_the_fleet_is_documented(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["fleet", name, "--help"]) == 0
+    options = set(re.findall(r"(--[a-z][a-z-]+)", capsys.readouterr().out))
+    text = (ROOT / "docs/fleet.md").read_text()
+    everywhere = {"--help", "--json", "--inventory", "--selector", "--group"}
+    for option in options - everywhere:
+        assert option in text, f"{option} of fleet {name} is not in docs/fleet.md"
+
+
+def test_the_schemas_of_a_new_project_are_those_of_the_code(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["init", "acme"]) == 0
+    for kind, file in (("project", "bootcfleet"), ("inventory", "inventory")):
+        capsys.readouterr()
+        assert run(["schema", kind]) == 0
+        assert capsys.readouterr().out == (here / f"acme/{file}.schema.json").read_text()
+        text = (here / f"acme/{file}.yaml").read_text()
+        assert text.startswith(f"# yaml-language-server: $schema=./{file}.schema.json\n")
