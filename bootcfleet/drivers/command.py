@@ -214,8 +214,8 @@ class ProcessSocket(socket.socket):
             try:
                 connection._process = subprocess.Popen(
                     list(argv),
-                    stdin=theirs,
-                    stdout=theirs,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
                     stderr=subprocess.PIPE,
                     start_new_session=True,
                 )

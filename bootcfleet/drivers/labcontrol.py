@@ -43,7 +43,7 @@ class Running:
             os.kill(found.pid, 0)
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return found if Path(found.socket).exists() else None
+        return found
 
     def ask(self, verb: str, **arguments: Any) -> Any:
         """Send a request and return the answer.  Raises `FleetError`."""
@@ -82,9 +82,10 @@ class ControlServer:
         """Stop serving; the lab counts as down from here on."""
         self._server.shutdown()
         self._server.server_close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        # First the file: who finds it gone may remove the directory.
         with contextlib.suppress(FileNotFoundError):
             (self._directory / "lab.json").unlink()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):

@@ -1,0 +1,100 @@
+"""The program itself: start-up imports, interruption, pipes, the demo."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bootcfleet.cli.app import COMMANDS, run
+from bootcfleet.drivers.labcontrol import Running
+
+PROGRAM = [sys.executable, "-m", "bootcfleet"]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom bootcfleet.cli.app import run\nrun(['--help'])\n"
+        "heavy = {'paramiko', 'pydantic', 'sqlalchemy', 'jinja2', 'yaml', 'urllib3'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "HEAVY []" in done.stdout
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([name, "--help"]) == 0
+    assert "Usage: bootcfleet " + name in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("bootcfleet 0.")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    script = f"{sys.executable} -m bootcfleet schema | head -1"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "{\n"
+    assert done.stderr == ""
+
+
+def test_control_c_in_a_rollout(tmp_path: Path) -> None:
+    """Exit code 130, the ledger says what each host came to, and the next run finishes."""
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "SSH_AUTH_SOCK": ""}
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*PROGRAM, *words], cwd=tmp_path, env=environment, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+
+    up = call("lab", "up", "-n", "3", "--detach", "--boot-seconds", "1.5")
+    assert up.returncode == 0, up.stderr
+    try:
+        inventory = str(tmp_path / ".bootcfleet/lab/inventory.yaml")
+        words = ["fleet", "reboot", "-i", inventory, "--yes", "--json"]
+        process = subprocess.Popen(
+            [*PROGRAM, *words], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line)["kind"] == "host.reboot":
+                break
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert process.returncode == 130
+        entries = json.loads(call("audit", "--json").stdout)
+        outcomes = {(entry["subject"], entry["outcome"]) for entry in entries}
+        assert ("host1", "rebooting") in outcomes
+        assert ("host2", "pending") in outcomes
+        assert entries[-1]["outcome"] == "interrupted"
+        while call("fleet", "status", "-i", inventory).returncode:
+            time.sleep(0.2)  # the host that was rebooting comes back by itself
+        again = call(*words)
+        assert again.returncode == 0, again.stderr
+    finally:
+        assert call("lab", "down").returncode == 0
+    assert Running.read(tmp_path / ".bootcfleet/lab") is None
+
+
+def test_the_demo(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without podman: the demo promises to need none.
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run(["demo", "--hosts", "4", "--boot-seconds", "0.1"]) == 0
+    out = capsys.readouterr().out
+    assert "without podman" in out
+    assert "4 updated" in out
+    assert "1 rolled-back" in out
+    assert "That was the main job" in out
+    assert out.count("behind (should run") == 4

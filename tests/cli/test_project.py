@@ -1,0 +1,136 @@
+"""`bootcfleet init`, `schema` and `audit`: messages, exit codes, files."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from bootcfleet.cli.app import run
+from bootcfleet.drivers.ledger import Ledger
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path
+
+
+def test_init_writes_a_project_that_works(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["init", "acme"]) == 0
+    out = capsys.readouterr().out
+    assert "cd acme" in out
+    for name in ("bootcfleet", "inventory"):
+        body = yaml.safe_load((here / f"acme/{name}.yaml").read_text())
+        schema = json.loads((here / f"acme/{name}.schema.json").read_text())
+        jsonschema.Draft202012Validator.check_schema(schema)
+        jsonschema.validate(body, schema)
+    assert (here / "acme/.gitignore").read_text().endswith(".bootcfleet/\n")
+    assert (here / "acme/containerfiles/soe/Containerfile.j2").is_file()
+    assert list((here / "acme/kickstarts").glob("*.ks.j2"))
+    monkeypatch.chdir(here / "acme/containerfiles")  # found from below, too
+    assert run(["image", "graph", "--format", "json"]) == 0
+    for image in ("soe", "web", "database", "container-host"):
+        assert run(["image", "render", image, "--json"]) == 0
+    capsys.readouterr()
+    assert run(["fleet", "status"]) == 2
+    assert "has no hosts yet" in capsys.readouterr().err
+
+
+def test_init_refuses_to_overwrite_and_force_says_what_it_replaces(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "acme").mkdir()
+    (here / "acme/notes.txt").write_text("mine")
+    assert run(["init", "acme"]) == 0  # unrelated files do not matter
+    (here / "acme/bootcfleet.yaml").write_text("edited")
+    capsys.readouterr()
+    assert run(["init", "acme"]) == 2
+    err = capsys.readouterr().err
+    assert "has files that would be overwritten" in err
+    assert "--force" in err
+    assert (here / "acme/bootcfleet.yaml").read_text() == "edited"
+    assert run(["init", "acme", "--force"]) == 0
+    assert "replaced bootcfleet.yaml" in capsys.readouterr().out
+    assert (here / "acme/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["init", "Acme Corp"], "cannot be a project's name"),
+        (["init", "a;b"], "cannot be a project's name"),
+        (["init", "acme", "--base", "fedora"], "does not name its registry"),
+        (["init", "acme", "--registry", "a b"], "registry"),
+        (["image", "list"], "there is no bootcfleet.yaml in"),
+        (["fleet", "status"], "no inventory"),
+        (["audit", "--since", "soon"], "'soon' is not a time"),
+    ],
+)
+def test_mistakes(
+    here: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert run(words) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err
+    assert not (here / "acme").exists()
+
+
+def test_errors_are_json_when_that_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["image", "list", "--json"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    error = json.loads(said.err)["error"]
+    assert error["exit_code"] == 2
+    assert "bootcfleet init" in error["hint"]
+
+
+@pytest.mark.parametrize("words", [["nonsense"], ["fleet", "statsu"], ["fleet", "status", "--x"]])
+def test_usage_errors_have_exit_code_2(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == 2
+    assert capsys.readouterr().err
+
+
+def test_the_audit_of_a_project(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["audit"]) == 0
+    assert capsys.readouterr().out == "no entries\n"
+    ledger = Ledger.open("sqlite:///ledger.db", base=here / "state/bootcfleet")
+    for number, outcome in enumerate(("updated", "failed")):
+        ledger.record(
+            "fleet.upgrade.host",
+            f"h{number}",
+            outcome,
+            actor="me@here",
+            now=datetime.now(UTC),
+            git_commit="c" * 40,
+            digests={"before": "sha256:" + "a" * 64, "after": "sha256:" + "b" * 64},
+        )
+    assert run(["audit", "--subject", "h1"]) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split() == ["WHEN", "WHO", "ACTION", "SUBJECT", "OUTCOME", "DIGEST", "COMMIT"]
+    assert "aaaaaaaaaaaa → bbbbbbbbbbbb" in row
+    assert row.endswith("c" * 12)
+    assert run(["audit", "--json", "--since", "1h", "--action", "fleet"]) == 0
+    assert [entry["outcome"] for entry in json.loads(capsys.readouterr().out)] == [
+        "updated",
+        "failed",
+    ]
+    assert run(["audit", "--verify"]) == 0
+    assert capsys.readouterr().out == "the chain holds: 2 entries\n"
+    import sqlite3
+
+    with sqlite3.connect(here / "state/bootcfleet/ledger.db") as connection:
+        connection.execute("DROP TRIGGER audit_entry_no_delete")
+        connection.execute("DELETE FROM audit_entry WHERE number = 1")
+    assert run(["audit", "--verify"]) == 3
+    assert "entry 1 is missing" in capsys.readouterr().err
