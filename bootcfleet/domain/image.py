@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from bootcfleet.domain.reference import ARCHITECTURES, Digest, ImageRef, Platform
+from bootcfleet.domain.reference import (
+    ARCHITECTURES,
+    Digest,
+    ImageRef,
+    InvalidReferenceError,
+    Platform,
+)
 from bootcfleet.errors import FleetError
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -43,16 +49,33 @@ class Manifest:
     media_type: str
     raw: bytes
 
+    @classmethod
+    def of(cls, raw: bytes, content_type: str = "") -> Self:
+        """The manifest in the bytes of an answer, with the media type that it has.
+
+        The answer's Content-Type decides; where it is none of a manifest's (some
+        registries say text/plain), the bytes do: their ``mediaType``, or their
+        form, for OCI manifests may leave it out.  Raises `ManifestError`.
+        """
+        kind = content_type.partition(";")[0].strip().lower()
+        manifest = cls(sha256(raw), kind, raw)
+        body = manifest.body
+        if body.get("schemaVersion") == 1:
+            raise ManifestError(
+                f"the manifest {manifest.digest} is in Docker's schema 1, which is no longer used",
+                hint="push the image again with a current podman, docker or skopeo",
+            )
+        if kind in MEDIA_TYPES:
+            return manifest
+        declared = body.get("mediaType")
+        if not isinstance(declared, str):
+            declared = OCI_INDEX if "manifests" in body else OCI_MANIFEST
+        return cls(manifest.digest, declared, raw)
+
     @property
     def body(self) -> Mapping[str, Any]:
         """The parsed bytes.  Raises `ManifestError`."""
-        try:
-            body = json.loads(self.raw)
-        except ValueError as error:
-            raise ManifestError(f"the manifest {self.digest} is not JSON: {error}") from error
-        if not isinstance(body, dict):
-            raise ManifestError(f"the manifest {self.digest} is not a JSON object")
-        return body
+        return _object(self.raw, f"the manifest {self.digest}")
 
     @property
     def is_index(self) -> bool:
@@ -63,34 +86,52 @@ class Manifest:
     def children(self) -> Mapping[Platform, Digest]:
         """The manifests of an index by platform; attestations and unknown platforms are left out.
 
+        Of several for one platform (variants), the first counts, as podman chooses.
         Raises `ManifestError`.
         """
         found: dict[Platform, Digest] = {}
-        for entry in self.body.get("manifests") or ():
-            try:
-                platform = entry.get("platform") or {}
-                architecture = ARCHITECTURES.get(platform.get("architecture", ""))
-                if platform.get("os") == "linux" and architecture:
-                    found.setdefault(Platform("linux", architecture), Digest(entry["digest"]))
-            except (AttributeError, KeyError, TypeError) as error:
-                raise ManifestError(f"the index {self.digest} has an entry that is none") from error
+        for digest, entry in self._entries("manifests"):
+            platform = _platform(entry.get("platform"))
+            if platform is not None:
+                found.setdefault(platform, digest)
         return found
+
+    @property
+    def references(self) -> tuple[Digest, ...]:
+        """The manifests that an index lists, of whatever platform.  Raises `ManifestError`."""
+        return tuple(digest for digest, _ in self._entries("manifests"))
 
     @property
     def config_digest(self) -> Digest:
         """The configuration of a single manifest.  Raises `ManifestError`."""
-        try:
-            return Digest(self.body["config"]["digest"])
-        except (KeyError, TypeError) as error:
-            raise ManifestError(f"the manifest {self.digest} has no configuration") from error
+        config = self.body.get("config")
+        return _digest(config, f"the configuration of the manifest {self.digest}")
 
     @property
     def layers(self) -> tuple[tuple[Digest, int], ...]:
         """Digest and size (bytes) of each layer.  Raises `ManifestError`."""
-        try:
-            return tuple((Digest(one["digest"]), int(one["size"])) for one in self.body["layers"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ManifestError(f"the manifest {self.digest} has no layers") from error
+        if "layers" not in self.body:
+            raise ManifestError(f"the manifest {self.digest} has no layers")
+        found = []
+        for digest, entry in self._entries("layers"):
+            size = entry.get("size")
+            if not isinstance(size, int) or size < 0:
+                raise ManifestError(f"the layer {digest} of {self.digest} has no size")
+            found.append((digest, size))
+        return tuple(found)
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """The manifest's own annotations; what is not text is left out."""
+        return _texts(self.body.get("annotations"))
+
+    def _entries(self, key: str) -> Iterator[tuple[Digest, Mapping[str, Any]]]:
+        """The descriptors in a list, each with its digest."""
+        entries = self.body.get(key) or []
+        if not isinstance(entries, list):
+            raise ManifestError(f"{key!r} of {self.digest} is not a list")
+        for position, entry in enumerate(entries):
+            yield _digest(entry, f"{key}[{position}] of {self.digest}"), entry
 
 
 @dataclass(frozen=True)
@@ -102,19 +143,16 @@ class Config:
     created: str | None
 
     @classmethod
-    def parse(cls, raw: bytes) -> Config:
+    def parse(cls, raw: bytes) -> Self:
         """Read a configuration.  Raises `ManifestError`."""
-        try:
-            body = json.loads(raw)
-            labels = (body.get("config") or {}).get("Labels") or {}
-            architecture = ARCHITECTURES.get(body.get("architecture", ""))
-            return cls(
-                Platform("linux", architecture) if architecture else None,
-                {str(key): str(value) for key, value in labels.items()},
-                body.get("created"),
-            )
-        except (ValueError, AttributeError) as error:
-            raise ManifestError(f"an image's configuration is not readable: {error}") from error
+        body = _object(raw, "an image's configuration")
+        inner = body.get("config")
+        created = body.get("created")
+        return cls(
+            _platform(body),
+            _texts(inner.get("Labels") if isinstance(inner, dict) else None),
+            created if isinstance(created, str) else None,
+        )
 
     @property
     def version(self) -> str | None:
@@ -136,3 +174,37 @@ class Resolved:
         return digest == str(self.digest) or any(
             digest == str(own) for own in self.platforms.values()
         )
+
+
+def _object(raw: bytes, what: str) -> dict[str, Any]:
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{what} is not JSON") from error
+    if not isinstance(body, dict):
+        raise ManifestError(f"{what} is not a JSON object")
+    return body
+
+
+def _digest(descriptor: object, what: str) -> Digest:
+    if not isinstance(descriptor, dict) or not isinstance(descriptor.get("digest"), str):
+        raise ManifestError(f"{what} has no digest")
+    try:
+        return Digest(descriptor["digest"])
+    except InvalidReferenceError as error:
+        raise ManifestError(f"{what}: {error.message}") from error
+
+
+def _platform(value: object) -> Platform | None:
+    """The platform in a descriptor or configuration, if it is one that bootc runs on."""
+    if not isinstance(value, dict) or value.get("os") != "linux":
+        return None
+    machine = value.get("architecture")
+    architecture = ARCHITECTURES.get(machine) if isinstance(machine, str) else None
+    return Platform("linux", architecture) if architecture else None
+
+
+def _texts(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        return {}
+    return {key: text for key, text in value.items() if isinstance(text, str)}

@@ -1,7 +1,7 @@
 """A registry over the OCI distribution API, for everything in which the digest matters.
 
 Source: OCI distribution specification 1.1; field note *image build*, section 4.
-Blobs are copied by podman or skopeo, never by this client.
+Large blobs are copied by podman or skopeo, never by this client.
 """
 
 from __future__ import annotations
@@ -11,22 +11,32 @@ import json
 import re
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Self
+from urllib.parse import quote, urljoin, urlsplit
 
 from bootcfleet.domain.image import MEDIA_TYPES, Config, Manifest, Resolved, sha256
-from bootcfleet.domain.reference import Digest, ImageRef
+from bootcfleet.domain.reference import Digest, ImageRef, InvalidReferenceError, Platform
 from bootcfleet.drivers.command import Executor, LocalExecutor
-from bootcfleet.drivers.registryconf import RegistriesConf
-from bootcfleet.drivers.registryhttp import Answer, RegistryError, RegistryHttp
+from bootcfleet.drivers.registryauth import Keyring
+from bootcfleet.drivers.registryconf import Endpoint, RegistriesConf
+from bootcfleet.drivers.registryhttp import Answer, RegistryError, RegistryHttp, server_of
+from bootcfleet.drivers.registrysession import RegistrySession, repository_of
 from bootcfleet.errors import FleetError
 
 __all__ = ["RegistryClient", "RegistryError"]
 
 _ACCEPT = {"Accept": ", ".join(MEDIA_TYPES)}
+#: Pages of tags that are read; a registry that has more goes in circles.
+_MAX_PAGES = 10_000
 
 
 class RegistryClient:
-    """Asks registries for manifests, and writes them, as bytes."""
+    """Asks registries for manifests, and writes them, as bytes.  Safe in several threads.
+
+    `conf` is the machine's registries.conf by default; `executor` runs credential
+    helpers; `sleep` and `clock` (seconds) are there for tests; time limits are in
+    seconds.
+    """
 
     def __init__(
         self,
@@ -34,9 +44,26 @@ class RegistryClient:
         conf: RegistriesConf | None = None,
         executor: Executor | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.time,
+        connect_timeout: float = 10.0,
+        read_timeout: float = 60.0,
     ) -> None:
         self._conf = conf or RegistriesConf()
-        self._http = RegistryHttp(executor or LocalExecutor(), sleep=sleep)
+        self._http = RegistryHttp(
+            sleep=sleep, clock=clock, connect_timeout=connect_timeout, read_timeout=read_timeout
+        )
+        keyring = Keyring(executor or LocalExecutor(), self._conf.helpers)
+        self._session = RegistrySession(self._http, keyring)
+
+    def close(self) -> None:
+        """Close the connections; the client may be used again."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def resolve(self, ref: ImageRef) -> Resolved:
         """What the reference is now: digest, platforms and version.
@@ -45,155 +72,277 @@ class RegistryClient:
         reference's is not.
         """
         manifest = self.manifest(ref)
-        pinned = replace(ref, tag=None, digest=manifest.digest)
+        pinned = ref.with_digest(manifest.digest)
         if manifest.is_index:
             platforms = manifest.children
-            child = next(iter(platforms.values()), None)
-            version = self.config(pinned.with_digest(child)).version if child else None
-            return Resolved(ref, manifest.digest, platforms, version)
+            return Resolved(ref, manifest.digest, platforms, self._version(pinned, manifest))
         config = self._config(pinned, manifest)
         own = {config.platform: manifest.digest} if config.platform else {}
         return Resolved(ref, manifest.digest, own, config.version)
 
     def manifest(self, ref: ImageRef) -> Manifest:
-        """The manifest or index itself.  Raises `RegistryError`, also for a wrong digest."""
-        answer = self._get(ref, f"manifests/{ref.manifest}")
-        digest = sha256(answer.body)
-        if ref.digest is not None and digest != ref.digest:
-            raise RegistryError(f"{ref.registry} sent {digest} when asked for {ref.digest}")
-        kind = answer.headers.get("content-type", "").partition(";")[0].strip()
-        manifest = Manifest(digest, kind, answer.body)
-        declared = manifest.body.get("mediaType")
-        if kind not in MEDIA_TYPES and isinstance(declared, str):
-            manifest = Manifest(digest, declared, answer.body)
+        """The manifest or index itself, its digest made of its bytes.
+
+        Raises `RegistryError`, also when they are not what was asked for, and
+        `ManifestError`.
+        """
+        answer = self._read(ref, f"manifests/{ref.manifest}")
+        manifest = Manifest.of(answer.body, answer.headers.get("content-type", ""))
+        said = _said_digest(answer)
+        for wanted in (ref.digest, said):
+            if wanted is not None and manifest.digest != wanted:
+                raise RegistryError(
+                    f"{ref.registry} sent {manifest.digest} where {wanted} was to come for {ref}",
+                    hint="a proxy or the registry's storage may be damaged: "
+                    f"skopeo inspect --raw docker://{ref}",
+                )
         return manifest
 
     def digest(self, ref: ImageRef) -> Digest:
-        """The digest alone, by HEAD where the registry says it in a header."""
-        endpoint = self._conf.endpoints(ref)[-1]
-        answer = self._http.request(
-            "HEAD",
-            endpoint.registry,
-            endpoint.repository,
-            f"manifests/{ref.manifest}",
-            insecure=endpoint.insecure,
-            headers=_ACCEPT,
-        )
-        said = answer.headers.get("docker-content-digest")
-        if answer.status == 404 or said is None:
-            return self.manifest(ref).digest
-        return Digest(said)
+        """The digest alone, by HEAD where the registry says it in a header.
+
+        Raises `RegistryError`.
+        """
+        return self._digest(self._conf.pull_endpoints(ref)[-1], ref)
+
+    def exists(self, ref: ImageRef) -> bool:
+        """Whether the registry has the reference.  Raises `RegistryError` when it does not say."""
+        try:
+            self._digest(self._conf.pull_endpoints(ref)[-1], ref)
+        except RegistryError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
 
     def put_manifest(self, ref: ImageRef, manifest: Manifest) -> Digest:
-        """Write a manifest's bytes under the reference's tag, then check that they are there.
+        """Write a manifest's bytes under the reference, then see that they are there.
 
         Its blobs and children must be in the repository.  Raises `RegistryError`.
         """
-        endpoint = self._conf.endpoints(ref)[-1]
-        answer = self._http.request(
+        endpoint = self._conf.push_endpoint(ref)
+        answer = self._session.request(
             "PUT",
-            endpoint.registry,
-            endpoint.repository,
+            endpoint,
             f"manifests/{ref.manifest}",
-            insecure=endpoint.insecure,
             headers={"Content-Type": manifest.media_type},
             body=manifest.raw,
             push=True,
         )
-        if answer.status == 404:
-            raise RegistryError(f"{ref.registry} does not take manifests for {ref.repository}")
-        if (there := self.digest(ref)) != manifest.digest:
-            raise RegistryError(f"{ref} is {there} after {manifest.digest} was written to it")
+        if not answer.ok:
+            raise _refused(endpoint, answer, f"the manifest of {ref}")
+        there = self._digest(endpoint, ref)
+        if there != manifest.digest:
+            raise RegistryError(
+                f"{ref} is {there} after {manifest.digest} was written to it",
+                hint="somebody else may have pushed at the same time; look before trying again",
+            )
         return manifest.digest
 
-    def config(self, ref: ImageRef) -> Config:
-        """The configuration of a single image.  Raises `RegistryError`."""
-        return self._config(ref, self.manifest(ref))
+    def config(self, ref: ImageRef, platform: Platform | None = None) -> Config:
+        """The configuration of an image; of an index, that of `platform` (or of its first).
+
+        Raises `RegistryError`, `ManifestError`.
+        """
+        manifest = self.manifest(ref)
+        if manifest.is_index:
+            children = manifest.children
+            chosen = platform or next(iter(children), None)
+            if chosen is None or chosen not in children:
+                known = ", ".join(map(str, children)) or "none"
+                raise RegistryError(
+                    f"{ref} has no image for {platform or 'a platform that bootc runs on'}",
+                    hint=f"its platforms: {known}",
+                )
+            manifest = self.manifest(ref.with_digest(children[chosen]))
+        return self._config(ref.with_digest(manifest.digest), manifest)
 
     def blob(self, ref: ImageRef, digest: Digest) -> bytes:
-        """A blob of the reference's repository, checked.  Raises `RegistryError`."""
-        answer = self._get(ref, f"blobs/{digest}")
+        """A small blob of the reference's repository, checked.  Raises `RegistryError`."""
+        answer = self._read(ref, f"blobs/{digest}")
         if sha256(answer.body) != digest:
-            raise RegistryError(f"{ref.registry} sent other bytes than the blob {digest}")
+            raise RegistryError(
+                f"{ref.registry} sent other bytes than the blob {digest} of {ref.repository}"
+            )
         return answer.body
 
     def has_blob(self, ref: ImageRef, digest: Digest) -> bool:
         """Whether the repository has a blob, by HEAD.  Raises `RegistryError`."""
-        endpoint = self._conf.endpoints(ref)[-1]
-        answer = self._http.request(
-            "HEAD",
-            endpoint.registry,
-            endpoint.repository,
-            f"blobs/{digest}",
-            insecure=endpoint.insecure,
-        )
-        return answer.status < 300
+        endpoint = self._conf.pull_endpoints(ref)[-1]
+        # A redirect to a storage service is a yes; that service may know GET alone.
+        answer = self._session.request("HEAD", endpoint, f"blobs/{digest}", follow=False)
+        if answer.status == 404:
+            return False
+        if answer.status >= 400:
+            raise _refused(endpoint, answer, f"a blob of {ref.repository}")
+        return True
+
+    def put_blob(self, ref: ImageRef, data: bytes) -> Digest:
+        """Write a small blob into the reference's repository.  Raises `RegistryError`."""
+        digest = sha256(data)
+        endpoint = self._conf.push_endpoint(ref)
+        answer = self._session.request("HEAD", endpoint, f"blobs/{digest}", push=True, follow=False)
+        if answer.status < 400:
+            return digest
+        begun = self._session.request("POST", endpoint, "blobs/uploads/", push=True)
+        if begun.status != 202 or "location" not in begun.headers:
+            raise _refused(endpoint, begun, f"a blob for {ref.repository}")
+        path = _own_path(endpoint, "/v2/", begun.headers["location"])
+        path += ("&" if "?" in path else "?") + f"digest={quote(str(digest))}"
+        kind = {"Content-Type": "application/octet-stream"}
+        answer = self._session.request("PUT", endpoint, path, headers=kind, body=data, push=True)
+        if answer.status != 201:
+            raise _refused(endpoint, answer, f"a blob for {ref.repository}")
+        return digest
 
     def tags(self, ref: ImageRef) -> list[str]:
         """All tags of the repository, through all pages.  Raises `RegistryError`."""
-        endpoint = self._conf.endpoints(ref)[-1]
-        path: str | None = "tags/list?n=1000"
+        endpoint = self._conf.pull_endpoints(ref)[-1]
+        path = f"/v2/{repository_of(endpoint)}/tags/list?n=1000"
         found: list[str] = []
-        while path:
-            answer = self._http.request(
-                "GET",
-                endpoint.registry,
-                endpoint.repository,
-                path,
-                insecure=endpoint.insecure,
-            )
-            if answer.status == 404:
-                return found
+        for _ in range(_MAX_PAGES):
+            answer = self._session.request("GET", endpoint, path)
+            if not answer.ok:
+                raise _refused(endpoint, answer, f"the tags of {ref.repository}")
             try:
-                found += json.loads(answer.body).get("tags") or []
-            except (ValueError, AttributeError) as error:
+                page = json.loads(answer.body).get("tags") or []
+                found += [tag for tag in page if isinstance(tag, str)]
+            except (ValueError, AttributeError, TypeError, RecursionError) as error:
                 raise RegistryError(f"{ref.registry} sent a tag list that is none") from error
-            following = re.search(r'<([^>]+)>\s*;\s*rel="?next', answer.headers.get("link", ""))
-            path = following.group(1) if following else None
-            if path and path.startswith("http"):
-                path = "/" + path.split("/", 3)[3]
-        return found
+            link = re.search(r'<([^>]+)>\s*;[^,]*\brel="?next\b', answer.headers.get("link", ""))
+            if not link:
+                return list(dict.fromkeys(found))
+            following = _own_path(endpoint, path, link[1])
+            if following == path:
+                break
+            path = following
+        raise RegistryError(f"{ref.registry} lists the tags of {ref.repository} in a circle")
+
+    def _digest(self, endpoint: Endpoint, ref: ImageRef) -> Digest:
+        path = f"manifests/{ref.manifest}"
+        answer = self._session.request("HEAD", endpoint, path, headers=_ACCEPT)
+        if answer.ok and (said := _said_digest(answer)) is not None:
+            return said
+        # A registry that does not do HEAD or says no digest; and only GET says why not.
+        answer = self._session.request("GET", endpoint, path, headers=_ACCEPT)
+        if not answer.ok:
+            raise self._missing(endpoint, ref, answer)
+        return Manifest.of(answer.body, answer.headers.get("content-type", "")).digest
+
+    def _version(self, pinned: ImageRef, index: Manifest) -> str | None:
+        """The version of an index: its own annotation, or of the first image that is there."""
+        config = None
+        for child in index.children.values():
+            try:
+                config = self.config(pinned.with_digest(child))
+                break
+            except RegistryError as error:
+                # A mirror may hold the images of some platforms alone.
+                if error.status != 404:
+                    raise
+        said = index.annotations.get("org.opencontainers.image.version")
+        return config.version if config and config.version else said
 
     def _config(self, ref: ImageRef, manifest: Manifest) -> Config:
         return Config.parse(self.blob(ref, manifest.config_digest))
 
-    def _get(self, ref: ImageRef, path: str) -> Answer:
+    def _read(self, ref: ImageRef, path: str) -> Answer:
         """From the first mirror that has it, else from the registry itself."""
-        endpoints = self._conf.endpoints(ref)
-        for endpoint in endpoints[:-1]:
+        *mirrors, endpoint = self._conf.pull_endpoints(ref)
+        failed = []
+        for mirror in mirrors:
             try:
-                answer = self._http.request(
-                    "GET",
-                    endpoint.registry,
-                    endpoint.repository,
-                    path,
-                    insecure=endpoint.insecure,
-                    headers=_ACCEPT,
-                )
-            except RegistryError:
-                continue  # a mirror that fails is passed over, as podman does
-            if answer.status < 300:
+                answer = self._session.request("GET", mirror, path, headers=_ACCEPT)
+            except RegistryError as error:
+                failed.append(f"mirror: {error.message}")  # passed over, as podman does
+                continue
+            if answer.ok:
                 return answer
-        endpoint = endpoints[-1]
-        answer = self._http.request(
-            "GET",
-            endpoint.registry,
-            endpoint.repository,
-            path,
-            insecure=endpoint.insecure,
-            headers=_ACCEPT,
-        )
-        if answer.status == 404:
-            raise RegistryError(f"{ref} is not in the registry", status=404, hint=self._near(ref))
+            failed.append(f"mirror: {mirror.registry} answers HTTP {answer.status}")
+        try:
+            answer = self._session.request("GET", endpoint, path, headers=_ACCEPT)
+            if not answer.ok:
+                raise self._missing(endpoint, ref, answer)
+        except RegistryError as error:
+            error.details = (*error.details, *failed)
+            raise
         return answer
+
+    def _missing(self, endpoint: Endpoint, ref: ImageRef, answer: Answer) -> RegistryError:
+        if answer.status != 404:
+            return _refused(endpoint, answer, str(ref))
+        return RegistryError(f"{ref} is not in the registry", status=404, hint=self._near(ref))
 
     def _near(self, ref: ImageRef) -> str | None:
         """What is there instead."""
         try:
             tags = self.tags(ref)
+        except RegistryError as error:
+            if error.status == 404:
+                return f"the repository {ref.repository} is not there: check its name"
+            return None
         except FleetError:
             return None
         if not tags:
-            return f"the repository {ref.repository} does not exist or has no tags"
-        close = difflib.get_close_matches(ref.tag or "", tags, n=3, cutoff=0.4) or tags[-3:]
+            return f"the repository {ref.repository} has no tags"
+        wanted = ref.tag or "latest"
+        close = difflib.get_close_matches(wanted, tags, n=3, cutoff=0.4) or tags[-3:]
         return "there are: " + ", ".join(f"{ref.name}:{tag}" for tag in close)
+
+
+def _said_digest(answer: Answer) -> Digest | None:
+    """The digest that the registry says; None where it says none that we know."""
+    try:
+        return Digest(answer.headers.get("docker-content-digest", ""))
+    except InvalidReferenceError:
+        return None
+
+
+def _own_path(endpoint: Endpoint, base: str, place: str) -> str:
+    """The path of an address that a registry gave; it must be its own.
+
+    Scheme and host stay those that are spoken to already: behind a proxy, many
+    registries say plain HTTP where they are reached by TLS.
+    """
+    try:
+        parts = urlsplit(urljoin(base, place))
+        foreign = (
+            parts.netloc
+            and parts.hostname != urlsplit(f"//{server_of(endpoint.registry)}").hostname
+        )
+    except ValueError:
+        foreign = True
+    if foreign or not parts.path.startswith("/"):
+        raise RegistryError(f"{endpoint.registry} sends its clients to another server")
+    return parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def _refused(endpoint: Endpoint, answer: Answer, what: str) -> RegistryError:
+    """What an error status means, with the registry's own words."""
+    registry = endpoint.registry
+    hints = {
+        403: f"log in as somebody who may: podman login {registry}",
+        404: f"the repository {endpoint.ref.repository} is not there: check its name",
+        405: f"{registry} does not offer this",
+        429: "the registry limits how much it is asked: log in, or wait "
+        + (f"{answer.headers['retry-after']} s" if "retry-after" in answer.headers else "a while"),
+    }
+    hint = hints.get(answer.status)
+    if answer.status >= 500:
+        hint = "the registry has a problem of its own: look at its log, or try again later"
+    return RegistryError(
+        f"{registry} answers HTTP {answer.status} for {what}",
+        status=answer.status,
+        hint=hint,
+        details=_words(answer),
+    )
+
+
+def _words(answer: Answer) -> tuple[str, ...]:
+    """The errors in an answer's body, as the distribution specification has them."""
+    try:
+        errors = json.loads(answer.body).get("errors") or []
+        said = [f"{one.get('code', '')}: {one.get('message', '')}" for one in errors[:3]]
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return ()
+    return tuple("".join(c for c in text if c.isprintable())[:300] for text in said)
