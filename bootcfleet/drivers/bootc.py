@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from bootcfleet.domain.bootc import BootcStatus, StatusError, parse_status
 from bootcfleet.domain.policy import CheckResult, HealthCheck
-from bootcfleet.drivers.bootc_faults import classify, last_error
+from bootcfleet.drivers.bootc_faults import classify, last_error, printable
 from bootcfleet.drivers.command import CommandResult, CommandTimeoutError, Executor
-from bootcfleet.errors import HostError, HostFault
+from bootcfleet.errors import FleetError, HostError, HostFault
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 STATUS = ("bootc", "status", "--format=json", "--format-version=1")
+#: The same for bootc up to 0.1.14, which speaks v1alpha1 and refuses the options above.
+_OLD_STATUS = ("bootc", "status", "--json")
+_REFUSES_FORMAT = re.compile(r"Unsupported format version|unexpected argument '--format")
 
 #: One round trip for all that a look at a host needs.  No pipes or redirections, so that any
 #: shell can run it; each part begins with a line that no command prints.
@@ -39,6 +42,14 @@ _FACTS = "; ".join(
 
 #: Answers of ``systemctl is-system-running`` while the system still starts.
 _STARTING = frozenset({"starting", "initializing", "offline", "unknown", ""})
+
+#: Who may hold the lock that bootc waits for: process id, running time, command line.
+_LOCKERS = ("ps", "-C", "bootc,rpm-ostree,ostree", "-o", "pid=,etime=,args=")
+
+#: What a reboot never looks like: the host must not be spoken to any further.
+_ANOTHER_HOST = frozenset({HostFault.HOST_KEY_CHANGED, HostFault.HOST_KEY_UNKNOWN})
+#: How often a host that comes back may refuse us before we believe that it means it.
+_REFUSALS = 10
 
 
 @dataclass(frozen=True)
@@ -74,26 +85,24 @@ class BootcHost:
         """
         result = self._run(["sh", "-c", _FACTS], self._timeout, waits_for_lock=True)
         parts = _parts(result.stdout)
-        status = parts.get("status", "")
-        if not result.ok or not status.strip():
-            raise self._failure("bootc status", result)
+        # What is said of a failure is bootc's own words, not the counters of /proc/stat.
+        status = self._status(replace(result, stdout=parts.get("status", "")))
         return HostFacts(
             version=_version(parts.get("version", "")),
             boot_id=self._boot_id(parts.get("boot_id", "")),
             boot_time=_boot_time(parts.get("stat", "")),
-            status=self._status(status),
+            status=status,
         )
 
     def status(self) -> BootcStatus:
         """What bootc says of the deployments.  Raises `HostError`."""
-        result = self._run(STATUS, self._timeout, waits_for_lock=True)
-        if not result.ok:
-            raise self._failure("bootc status", result)
-        return self._status(result.stdout)
+        return self._status(self._run(STATUS, self._timeout, waits_for_lock=True))
 
     def boot_id(self) -> str:
-        """The kernel's id of the running boot.  Raises `HostError`."""
-        result = self._run(["cat", BOOT_ID], self._timeout)
+        """The kernel's id of the running boot; needs no root rights.  Raises `HostError`."""
+        result = self._run(["cat", BOOT_ID], self._timeout, as_root=False)
+        if not result.ok:
+            raise self._failure(f"cat {BOOT_ID}", result)
         return self._boot_id(result.stdout)
 
     def stage_upgrade(self, *, timeout: float = 1800.0) -> None:
@@ -145,27 +154,31 @@ class BootcHost:
         """Wait until the host answers in another boot than `previous`; its facts then.
 
         Refused connections, time-outs and the old boot id are what a reboot
-        looks like.  A changed host key is not, and is raised at once; refused
-        authentication is given a few tries, since user sessions may not be
-        allowed yet (pam_nologin).  The first look is `interval` seconds after
-        the reboot, the later ones up to two seconds apart.
+        looks like.  Another host key is not, and is raised at once.  Refused
+        authentication, or a bootc that fails in the new boot, is given a few
+        tries, since the system may still start (pam_nologin keeps users out).
+        The first look is `interval` seconds after the reboot, the later ones up
+        to two seconds apart.
 
-        Raises `HostError` (did-not-return) after `timeout` seconds.
+        Raises `HostError` after `timeout` seconds: did-not-return, or what bootc
+        failed with where the host did come back.
         """
         deadline = monotonic() + timeout
-        refused = 0
-        last = "it still answers in the old boot"
+        refusals = 0
         while True:
             self._executor.close()
+            returned = False
             try:
-                if self.boot_id() != previous:
+                returned = self.boot_id() != previous
+                if returned:
                     return self.facts()
                 last = "it still answers in the old boot"
             except HostError as error:
-                if error.fault in {HostFault.HOST_KEY_CHANGED, HostFault.HOST_KEY_UNKNOWN}:
+                meant = returned and not error.transient
+                refusals += meant or error.fault is HostFault.AUTH_FAILED
+                if error.fault in _ANOTHER_HOST or refusals > _REFUSALS:
                     raise
-                refused += error.fault is HostFault.AUTH_FAILED
-                if refused > 10:
+                if returned and monotonic() >= deadline:
                     raise
                 last = error.message
             if monotonic() >= deadline:
@@ -219,7 +232,7 @@ class BootcHost:
             if result.ok:
                 return CheckResult(check.name, ok=True, tries=attempt + 1)
             said = (result.stdout + result.stderr).strip().splitlines()[-1:] or ["no output"]
-            message = f"exit code {result.exit_code}: {said[0]}"
+            message = f"exit code {result.exit_code}: {printable(said[0])}"
         return CheckResult(check.name, ok=False, message=message, tries=check.retries + 1)
 
     def _stage(self, argv: Sequence[str], timeout: float) -> None:
@@ -228,39 +241,74 @@ class BootcHost:
             raise self._failure(" ".join(argv[:2]), result)
 
     def _run(
-        self, argv: Sequence[str], timeout: float, *, waits_for_lock: bool = False
+        self,
+        argv: Sequence[str],
+        timeout: float,
+        *,
+        as_root: bool = True,
+        waits_for_lock: bool = False,
     ) -> CommandResult:
         try:
-            return self._executor.run(argv, timeout=timeout, as_root=True)
+            return self._executor.run(argv, timeout=timeout, as_root=as_root)
         except CommandTimeoutError as error:
-            raise self._timed_out(argv, timeout, waits_for_lock) from error
+            cause: FleetError = error
         except HostError as error:
-            if error.fault is HostFault.TIMEOUT and waits_for_lock:
-                raise self._timed_out(argv, timeout, waits_for_lock) from error
-            raise
+            if error.fault is not HostFault.TIMEOUT or not waits_for_lock:
+                raise
+            cause = error
+        if waits_for_lock:
+            raise self._lock_held(argv, timeout) from cause
+        raise HostError(
+            self.host, HostFault.TIMEOUT, f"{argv[0]} did not answer within {timeout:g} s"
+        ) from cause
 
-    def _timed_out(self, argv: Sequence[str], timeout: float, lock: bool) -> HostError:
-        if not lock:
+    def _lock_held(self, argv: Sequence[str], timeout: float) -> HostError:
+        """Why a bootc command that waits for the lock did not end.
+
+        A status is read in a moment unless the lock is held.  A download may
+        only be slow: there another process must be seen to be blamed.
+        """
+        what = "bootc status" if argv[0] == "sh" else " ".join(argv[:2])
+        others = self._lockers(what)
+        running = f"; running there: {', '.join(others)}" if others else ""
+        if what != "bootc status" and not others:
             return HostError(
-                self.host, HostFault.TIMEOUT, f"{argv[0]} did not answer within {timeout:g} s"
+                self.host,
+                HostFault.TIMEOUT,
+                f"{what} did not end within {timeout:g} s",
+                hint="it may still download there: look with `bootc status`, and run this again",
             )
         return HostError(
             self.host,
             HostFault.LOCK_HELD,
-            f"bootc did not answer within {timeout:g} s: another process holds its lock",
-            hint="look on the host: ps -C bootc,rpm-ostree,ostree -o pid,etime,args",
+            f"{what} did not end within {timeout:g} s: another process holds bootc's lock{running}",
+            hint=f"wait for it, or look on the host: {' '.join(_LOCKERS)}",
         )
 
-    def _failure(self, what: str, result: CommandResult) -> HostError:
-        output = result.stderr + "\n" + result.stdout
-        fault, hint = classify(result.exit_code, output)
-        lines = [line for line in result.stderr.splitlines() if line.strip()]
-        said = last_error(result.stderr or result.stdout)
-        return HostError(self.host, fault, f"{what} failed: {said}", hint=hint, details=lines[-10:])
-
-    def _status(self, text: str) -> BootcStatus:
+    def _lockers(self, ours: str) -> list[str]:
+        """The processes that may hold the lock, without the command that waits for it."""
         try:
-            return parse_status(text)
+            result = self._executor.run(_LOCKERS, timeout=10.0)
+        except FleetError:
+            return []
+        found = [" ".join(line.split()) for line in result.stdout.splitlines()]
+        return [printable(line) for line in found if result.ok and line and ours not in line]
+
+    def _failure(self, what: str, result: CommandResult) -> HostError:
+        said = result.stderr if result.stderr.strip() else result.stdout
+        fault, hint = classify(result.exit_code, said)
+        lines = [printable(line) for line in result.stderr.splitlines() if line.strip()]
+        return HostError(
+            self.host, fault, f"{what} failed: {last_error(said)}", hint=hint, details=lines[-10:]
+        )
+
+    def _status(self, result: CommandResult) -> BootcStatus:
+        if not result.ok and _REFUSES_FORMAT.search(result.stderr):
+            result = self._run(_OLD_STATUS, self._timeout, waits_for_lock=True)
+        if not result.ok:
+            raise self._failure("bootc status", result)
+        try:
+            return parse_status(result.stdout)
         except StatusError as error:
             raise HostError(
                 self.host,
