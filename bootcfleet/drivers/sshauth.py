@@ -62,11 +62,13 @@ class Secrets:
         with self._lock:
             if question in self._proven:
                 return False
-            if self._answers.get(question) != answer:
-                return question in self._answers
-            if self._asked[question] >= _TRIES:
+            current = self._answers.get(question)
+            if current is not None and current != answer:
+                return True
+            if self._asked.get(question, 0) >= _TRIES:
                 return False
-            del self._answers[question]
+            # Already gone when another host had the same answer refused before.
+            self._answers.pop(question, None)
             return True
 
 

@@ -137,7 +137,7 @@ class SshConfig:
         for final in passes:
             question = _Question(host, final, execute)
             for entries in self.files:
-                _walk(entries, True, question, options)
+                _walk(entries, question, options)
         return options
 
 
@@ -260,18 +260,22 @@ def _asks_final(entries: tuple[_Entry, ...]) -> bool:
     return False
 
 
-def _walk(entries: tuple[_Entry, ...], active: bool, question: _Question, options: Options) -> None:
-    """Take in the settings that apply.  In a file included by a block that does not, none do."""
-    enclosing = active
+def _walk(entries: tuple[_Entry, ...], question: _Question, options: Options) -> None:
+    """Take in the settings that apply.
+
+    A file counts only where the block that includes it does, and its own blocks
+    end with it.
+    """
+    active = True
     for entry in entries:
         if isinstance(entry, _Host):
-            active = enclosing and matches_any(question.host, entry.patterns)
+            active = matches_any(question.host, entry.patterns)
         elif isinstance(entry, _Match):
-            active = enclosing and _applies(entry, question, options)
+            active = _applies(entry, question, options)
         elif isinstance(entry, _Include):
             if active:
                 for inner in entry.files:
-                    _walk(inner, active, question, options)
+                    _walk(inner, question, options)
         elif active:
             options.take(entry)
 

@@ -233,6 +233,18 @@ def test_one_connection_serves_many_commands(world: World) -> None:
     assert world.server.log.count("Accepted publickey") == before + 2
 
 
+def test_the_connection_is_set_for_a_fleet(world: World) -> None:
+    executor = world.executor()
+    assert executor.run(["true"]).ok
+    transport = executor._transport
+    assert transport is not None
+    # paramiko's thread would wake ten times a second otherwise.
+    assert transport.sock.gettimeout() == 5
+    assert transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert transport.remote_cipher == "aes128-gcm@openssh.com"
+    assert transport.host_key_type == "ssh-ed25519"
+
+
 def test_a_hundred_hosts_at_once(world: World) -> None:
     shared = world.shared()
     gate = threading.Barrier(100)
@@ -699,6 +711,8 @@ def sudo(account: Account) -> Iterator[Callable[[str], None]]:
         yield rule
     finally:
         path.unlink(missing_ok=True)
+        for left in ("/run/sudo/ts", "/var/lib/sudo/lectured"):
+            (Path(left) / account.name).unlink(missing_ok=True)
 
 
 def test_sudo_without_password(world: World, sudo: Callable[[str], None]) -> None:
@@ -759,6 +773,21 @@ def test_sudo_with_password_asked_once(
         assert fault(lambda: executors[1].get(str(target))).fault is HostFault.COMMAND_FAILED
     finally:
         target.unlink(missing_ok=True)
+
+
+def test_what_sudo_remembers_does_not_let_the_password_through(
+    world: World, sudo: Callable[[str], None]
+) -> None:
+    sudo(f"ALL=(ALL) ALL\nDefaults:{world.account.name} timestamp_type=global")
+    assert world.account.password
+    world.answers = {"sudo password": world.account.password}
+    executor = world.executor(become_password=True)
+    assert executor.run(["cat"], as_root=True, stdin=b"one").stdout == "one"
+    # Somebody works on the host with sudo: from now on it would not ask.
+    password = world.account.password.encode() + b"\n"
+    assert executor.run(["sudo", "-S", "-v"], stdin=password).ok
+    assert executor.run(["sudo", "-n", "true"]).ok
+    assert executor.run(["cat"], as_root=True, stdin=b"two").stdout == "two"
 
 
 def test_wrong_sudo_password(world: World, sudo: Callable[[str], None], tmp_path: Path) -> None:
