@@ -1,4 +1,4 @@
-"""Makes a tiny, valid OCI image and pushes it by HTTP, so that a lab needs no podman."""
+"""Makes tiny, valid OCI images and pushes them by HTTP, so that a lab needs no podman."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import PurePosixPath
 
-import urllib3
-
-from bootcfleet.domain.image import OCI_INDEX, OCI_MANIFEST, VERSION_LABEL, sha256
-from bootcfleet.domain.reference import Digest
-from bootcfleet.errors import FleetError
+from bootcfleet.domain.image import OCI_INDEX, OCI_MANIFEST, VERSION_LABEL, Manifest, sha256
+from bootcfleet.domain.reference import Digest, ImageRef, Platform
+from bootcfleet.drivers.registry import RegistryClient
 
 
 def push_image(
-    registry: str,
+    registry: RegistryClient | str,
     repository: str,
     tag: str,
     *,
@@ -27,20 +26,78 @@ def push_image(
     labels: Mapping[str, str] | None = None,
     architecture: str = "amd64",
 ) -> Digest:
-    """Push an image of one layer with `files` (path → bytes) to a plain-HTTP registry.
+    """Push an image of one layer with `files` (path → bytes); its digest.
 
-    The same arguments make the same digest.  Raises `FleetError` when the
+    `registry` is an address, or a client, with `repository` then naming its registry
+    too.  The same arguments make the same digest.  Raises `RegistryError` when the
     registry does not take it.
     """
+    client, ref = _target(registry, repository, tag)
+    manifest = _push(client, ref, version, files, created, labels, architecture)
+    return client.put_manifest(ref, manifest)
+
+
+def push_index(
+    registry: RegistryClient | str,
+    repository: str,
+    tag: str,
+    *,
+    version: str,
+    files: Mapping[str, bytes],
+    created: datetime,
+    labels: Mapping[str, str] | None = None,
+    architectures: Sequence[str] = ("amd64", "arm64"),
+) -> Digest:
+    """Push such an image for each architecture, and an index over them; the index's digest.
+
+    Raises `RegistryError` when the registry does not take it.
+    """
+    client, ref = _target(registry, repository, tag)
+    entries = []
+    for architecture in architectures:
+        manifest = _push(client, ref, version, files, created, labels, architecture)
+        client.put_manifest(ref.with_digest(manifest.digest), manifest)
+        platform = Platform.parse(architecture)
+        entries.append(
+            {
+                "mediaType": OCI_MANIFEST,
+                "digest": str(manifest.digest),
+                "size": len(manifest.raw),
+                "platform": {"os": platform.os, "architecture": platform.architecture},
+            }
+        )
+    index = _dump({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+    return client.put_manifest(ref, Manifest(sha256(index), OCI_INDEX, index))
+
+
+def _target(
+    registry: RegistryClient | str, repository: str, tag: str
+) -> tuple[RegistryClient, ImageRef]:
+    if isinstance(registry, RegistryClient):
+        return registry, ImageRef.parse(f"{repository}:{tag}")
+    return RegistryClient(), ImageRef.parse(f"{registry}/{repository}:{tag}")
+
+
+def _push(
+    client: RegistryClient,
+    ref: ImageRef,
+    version: str,
+    files: Mapping[str, bytes],
+    created: datetime,
+    labels: Mapping[str, str] | None,
+    architecture: str,
+) -> Manifest:
+    """Push the blobs of an image; its manifest."""
     plain = _layer(files)
-    every = {VERSION_LABEL: version, "containers.bootc": "1", **(labels or {})}
     packed = gzip.compress(plain, mtime=0)
     config = _dump(
         {
-            "architecture": architecture,
+            "architecture": Platform.parse(architecture).architecture,
             "os": "linux",
             "created": created.isoformat(),
-            "config": {"Labels": every},
+            "config": {
+                "Labels": {VERSION_LABEL: version, "containers.bootc": "1", **(labels or {})}
+            },
             "rootfs": {"type": "layers", "diff_ids": [str(sha256(plain))]},
             "history": [{"created": created.isoformat(), "created_by": "bootcfleet lab"}],
         }
@@ -51,64 +108,30 @@ def push_image(
             "mediaType": OCI_MANIFEST,
             "config": {
                 "mediaType": "application/vnd.oci.image.config.v1+json",
-                "digest": str(sha256(config)),
+                "digest": str(client.put_blob(ref, config)),
                 "size": len(config),
             },
             "layers": [
                 {
                     "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
-                    "digest": str(sha256(packed)),
+                    "digest": str(client.put_blob(ref, packed)),
                     "size": len(packed),
                 }
             ],
         }
     )
-    base = f"http://{registry}/v2/{repository}"
-    with urllib3.PoolManager(retries=False, timeout=30) as pool:
-        for blob in (config, packed):
-            url = f"{base}/blobs/uploads/?digest={sha256(blob)}"
-            _send(pool, "POST", url, blob, "application/octet-stream")
-        _send(pool, "PUT", f"{base}/manifests/{tag}", manifest, OCI_MANIFEST)
-    return sha256(manifest)
-
-
-def push_index(
-    registry: str, repository: str, tag: str, manifests: Mapping[str, tuple[Digest, int]]
-) -> Digest:
-    """Push an index over manifests that are there: architecture → digest and size in bytes."""
-    index = _dump(
-        {
-            "schemaVersion": 2,
-            "mediaType": OCI_INDEX,
-            "manifests": [
-                {
-                    "mediaType": OCI_MANIFEST,
-                    "digest": str(digest),
-                    "size": size,
-                    "platform": {"os": "linux", "architecture": architecture},
-                }
-                for architecture, (digest, size) in manifests.items()
-            ],
-        }
-    )
-    with urllib3.PoolManager(retries=False, timeout=30) as pool:
-        _send(pool, "PUT", f"http://{registry}/v2/{repository}/manifests/{tag}", index, OCI_INDEX)
-    return sha256(index)
-
-
-def _send(pool: urllib3.PoolManager, method: str, url: str, body: bytes, kind: str) -> None:
-    try:
-        answer = pool.request(method, url, body=body, headers={"Content-Type": kind})
-    except urllib3.exceptions.HTTPError as error:
-        raise FleetError(f"{url} cannot be reached: {error}") from error
-    if answer.status not in {201, 202}:
-        said = answer.data.decode("utf-8", "replace")[:200]
-        raise FleetError(f"{url} answers HTTP {answer.status}: {said}")
+    return Manifest(sha256(manifest), OCI_MANIFEST, manifest)
 
 
 def _layer(files: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        # A layer names its folders before what is in them.
+        folders = {p for path in files for p in PurePosixPath(path).parents if p.name}
+        for folder in sorted(folders):
+            member = tarfile.TarInfo(str(folder))
+            member.type, member.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(member)
         for path, data in sorted(files.items()):
             member = tarfile.TarInfo(path)
             member.size, member.mode = len(data), 0o644
