@@ -29,8 +29,7 @@ def run_up(directory: Path, options: LabOptions, *, detach: bool, output: Output
     def finish(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, finish)
+    before = {n: signal.signal(n, finish) for n in (signal.SIGINT, signal.SIGTERM)}
 
     def say(event: Event) -> None:
         output.event(event)
@@ -38,7 +37,11 @@ def run_up(directory: Path, options: LabOptions, *, detach: bool, output: Output
             _next(output, directory)
             output.line("^C ends the lab")
 
-    serve(directory, options, say, stop)
+    try:
+        serve(directory, options, say, stop)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _next(output: Output, directory: Path) -> None:
