@@ -3,9 +3,10 @@
     python bench/ssh_fan_out.py [HOSTS] [PARALLEL] [ROUNDS]
 
 Both talk to one real sshd on loopback and run one command that answers with
-3 KB.  The server and the login shell (with its profile) work on the same cores, so wall
-time says less than the client's CPU time; both are shown as ratios of the same run.  ssh is measured with
-the key exchange that it prefers and with the cheapest.  It needs sshd and ssh.
+3 KB.  The server and the login shell (with its profile) work on the same cores, so
+wall time says less than the client's CPU time; both are shown as ratios of the same
+run.  ssh is measured with the key exchange that it prefers and with the cheapest.
+It needs sshd and ssh.
 """
 
 from __future__ import annotations

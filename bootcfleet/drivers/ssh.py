@@ -35,7 +35,7 @@ from bootcfleet.drivers.sshsudo import (
 )
 from bootcfleet.drivers.sshtarget import Target
 from bootcfleet.drivers.sshtransport import FleetTransport
-from bootcfleet.errors import HostError, HostFault, UsageError
+from bootcfleet.errors import ConfigError, FleetError, HostError, HostFault, UsageError
 
 __all__ = ["SshExecutor", "SshShared"]
 
@@ -66,7 +66,7 @@ class SshExecutor:
     """An `Executor` on a host of the inventory.
 
     The connection is made by the first command, kept, and made again after it
-    died or `close`.  Raises `HostError` only; its fault says what is the matter.
+    died or `close`.  Raises `HostError`, whose fault says what is the matter.
     """
 
     def __init__(self, name: str, connection: Connection, shared: SshShared) -> None:
@@ -183,7 +183,12 @@ class SshExecutor:
         """
         question = f"sudo password of {target.user}: "
         while True:
-            password = self._shared.secrets.get(question)
+            try:
+                password = self._shared.secrets.get(question)
+            except FleetError as error:
+                raise HostError(
+                    self._name, HostFault.SUDO_REFUSED, error.message, hint=error.hint
+                ) from error
             if self._password_proven:
                 return password
             prompt = PasswordPrompt()
@@ -203,7 +208,13 @@ class SshExecutor:
         with self._lock:
             if self._transport is None or self._target is None or not self._transport.is_active():
                 self.close()
-                self._transport, self._target = self._shared.open(self._name, self._connection)
+                try:
+                    self._transport, self._target = self._shared.open(self._name, self._connection)
+                except ConfigError as error:
+                    # One host's settings: the others must not fail with it.
+                    raise HostError(
+                        self._name, HostFault.UNREACHABLE, error.message, hint=error.hint
+                    ) from error
             return self._target
 
     def _channel(self) -> paramiko.Channel:

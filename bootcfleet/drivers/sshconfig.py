@@ -89,7 +89,8 @@ class Options:
         if value is None or value.lower() == "none":
             return default
         if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value):
-            raise ConfigError(f"{keyword} {value!r} is not a number", file=self.places.get(keyword))
+            place = self.places.get(keyword)
+            raise ConfigError(f"{keyword} {value!r} is not a number", file=place)
         return float(value)
 
     def take(self, setting: _Setting) -> None:

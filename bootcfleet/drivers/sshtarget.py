@@ -43,9 +43,9 @@ class Target:
     names under which host keys are looked up: the one to write, then one to fall
     back on.  `certified_as` is the name that a host certificate must be for.
     `identities` are key files in order; `only_identities` leaves other keys
-    out, and `named_key` says that the inventory names it.  `agent` is the agent's
-    socket.  `jumps` are the hosts to go through, first hop first.  Seconds for
-    both times; `keepalive_count` answers may stay out.
+    out.  `named_key` and `named_known_hosts` say that the inventory names them.
+    `agent` is the agent's socket.  `jumps` are the hosts to go through, first hop
+    first.  Seconds for both times; `keepalive_count` answers may stay out.
     """
 
     asked: str
@@ -55,6 +55,7 @@ class Target:
     known_as: tuple[str, ...]
     certified_as: str
     known_hosts: tuple[str, ...]
+    named_known_hosts: bool
     identities: tuple[str, ...]
     certificates: tuple[str, ...]
     only_identities: bool
@@ -69,6 +70,8 @@ class Target:
     def ssh_command(self, *options: str) -> str:
         """The ssh command line that goes where this goes, for hints."""
         words = ["ssh", *options]
+        if self.named_known_hosts:
+            words += ["-o", f"UserKnownHostsFile={self.known_hosts[0]}"]
         if self.jumps:
             words += ["-J", ",".join(map(str, self.jumps))]
         if self.port != 22:
@@ -133,6 +136,7 @@ def join(
         known_as=(alias.lower(),) if alias else _names(address, port),
         certified_as=(alias or address).lower(),
         known_hosts=_known_hosts(connection, options, known),
+        named_known_hosts=bool(connection.known_hosts),
         identities=identities,
         certificates=_paths(options.all("certificatefile"), known),
         only_identities=bool(connection.identity_file) or options.flag("identitiesonly"),
