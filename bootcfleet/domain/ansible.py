@@ -1,45 +1,28 @@
-"""Ansible's inventories (INI, YAML, and the JSON of an executable), read into ours.
+"""Ansible's inventories, joined into ours: groups, children and variables.
 
-Source: Ansible's documentation, *How to build your inventory* and *Developing
-dynamic inventory*.  Connection variables become our connection; every other
-variable that is a plain value becomes a label, where its text can be one, and
-all of them stay available as ``vars``.
+Source: Ansible's documentation, *How to build your inventory* (formats, ranges,
+precedence of variables, ``ansible_group_priority``).  The forms are read by
+`ansible_ini` and `ansible_tree`; what a host's variables mean here is
+`ansible_vars`.
 """
 
 from __future__ import annotations
 
+import graphlib
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bootcfleet.domain.inventory import (
-    Connection,
-    Host,
-    Inventory,
-    host_name_problem,
-    label_problem,
-)
-from bootcfleet.domain.reference import ImageRef
-from bootcfleet.errors import ConfigError, FleetError
+from bootcfleet.domain.ansible_vars import host_of
+from bootcfleet.domain.inventory import Host, Inventory, host_name_problem
+from bootcfleet.errors import ConfigError
 
-_CONNECTION = {
-    "ansible_host": "address",
-    "ansible_ssh_host": "address",
-    "ansible_port": "port",
-    "ansible_ssh_port": "port",
-    "ansible_user": "user",
-    "ansible_ssh_user": "user",
-    "ansible_ssh_private_key_file": "identity_file",
-    "ansible_private_key_file": "identity_file",
-    "ansible_become": "become",
-    "ansible_ssh_timeout": "connect_timeout",
-    "ansible_timeout": "connect_timeout",
-}
-
-#: More hosts than this from one file is a range with a typing mistake.
+#: More hosts than this from one pattern is a range with a typing mistake.
 MAX_HOSTS = 200_000
+
+#: Groups that every inventory has, and that no selector needs to know.
+OWN_GROUPS = frozenset({"all", "ungrouped"})
 
 
 @dataclass
@@ -53,197 +36,134 @@ class Group:
 
 @dataclass
 class Source:
-    """All groups of an inventory, by name; ``all`` and ``ungrouped`` are Ansible's own."""
+    """All groups of an inventory, by name, and the line where each host first stands."""
 
     file: str
     groups: dict[str, Group] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
 
     def group(self, name: str) -> Group:
         """The group, made when it is new."""
         return self.groups.setdefault(name, Group())
 
+    def add_host(
+        self, group: str, name: str, variables: Mapping[str, Any], line: int | None = None
+    ) -> None:
+        """Put a host into a group; of a variable that is given twice the later value counts."""
+        self.group(group).hosts.setdefault(name, {}).update(variables)
+        if line is not None:
+            self.lines.setdefault(name, line)
+
 
 def to_inventory(source: Source) -> Inventory:
     """Join groups, children and variables as Ansible does: a child's word over its parents'.
 
-    Raises `ConfigError` for circles of groups and names that cannot be hosts.
+    Raises `ConfigError` for circles of groups, for names that cannot be hosts,
+    and for variables that cannot be what they say.
     """
-    parents: dict[str, list[str]] = {}
-    for name, group in source.groups.items():
-        for child in group.children:
-            source.groups.setdefault(child, Group())
-            parents.setdefault(child, []).append(name)
-    depth = {name: _depth(source, name, parents, ()) for name in source.groups}
-    order: dict[str, None] = {}
+    parents = _parents(source)
+    order = _precedence(source, parents)
     direct: dict[str, list[str]] = {}
     own: dict[str, dict[str, Any]] = {}
     for name, group in source.groups.items():
         for host, variables in group.hosts.items():
-            if problem := host_name_problem(host):
-                raise ConfigError(problem, file=source.file)
-            order[host] = None
             direct.setdefault(host, []).append(name)
             own.setdefault(host, {}).update(variables)
-    hosts = []
-    for host in order:
-        member: set[str] = set()
-        todo = list(direct[host])
-        while todo:
-            if (one := todo.pop()) not in member:
-                member.add(one)
-                todo += parents.get(one, [])
-        merged: dict[str, Any] = dict(source.groups.get("all", Group()).vars)
-        # Ansible: parents before children, then by name.
-        for name in sorted(member - {"all"}, key=lambda name: (depth[name], name)):
+    common = source.groups["all"].vars if "all" in source.groups else {}
+    hosts: list[Host] = []
+    for host, within in direct.items():
+        line = source.lines.get(host)
+        if problem := host_name_problem(host):
+            raise ConfigError(problem, file=source.file, line=line)
+        every = _with_ancestors(within, parents) - {"all"}
+        member = every - OWN_GROUPS
+        merged = dict(common)
+        # A host that is in a group is not ungrouped, wherever else it stands.
+        for name in sorted(member or every, key=order.__getitem__):
             merged |= source.groups[name].vars
         merged |= own[host]
-        hosts.append(_host(source.file, host, member - {"all", "ungrouped"}, merged))
-    groups = tuple(name for name in source.groups if name not in {"all", "ungrouped"})
+        hosts.append(host_of(source.file, line, host, frozenset(member), merged))
+    groups = tuple(name for name in source.groups if name not in OWN_GROUPS)
     return Inventory(tuple(hosts), groups)
 
 
-def _depth(
-    source: Source, name: str, parents: Mapping[str, list[str]], below: tuple[str, ...]
-) -> int:
-    if name in below:
-        circle = " → ".join((*below[below.index(name) :], name))
-        raise ConfigError(f"its groups go in a circle: {circle}", file=source.file)
-    ups = parents.get(name, [])
-    return 1 + max((_depth(source, up, parents, (*below, name)) for up in ups), default=0)
+def _parents(source: Source) -> dict[str, list[str]]:
+    """The groups above each group; ``all``, which is above everything, is left out."""
+    parents: dict[str, list[str]] = {name: [] for name in source.groups}
+    for name, group in source.groups.items():
+        for child in group.children:
+            if child == "all" or (child == name != "all"):
+                raise ConfigError(
+                    f"its groups go in a circle: {child} is inside {name}", file=source.file
+                )
+            if name != "all":
+                parents.setdefault(child, []).append(name)
+    for child in parents:
+        source.group(child)
+    return parents
 
 
-def _host(file: str, name: str, groups: set[str], variables: Mapping[str, Any]) -> Host:
-    settings: dict[str, Any] = {}
-    labels: dict[str, str] = {}
-    image: ImageRef | None = None
-    for key, value in variables.items():
-        if key in _CONNECTION:
-            settings[_CONNECTION[key]] = value
-        elif key == "bootcfleet_image":
-            try:
-                image = ImageRef.parse(str(value))
-            except FleetError as error:
-                raise ConfigError(error.message, file=file, field=name) from error
-        elif key in {"ansible_ssh_common_args", "ansible_ssh_extra_args"}:
-            settings["proxy_jump"] = _jump(str(value)) or settings.get("proxy_jump")
-        elif not key.startswith("ansible_") and isinstance(value, str | int | float | bool):
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            if label_problem(key, text) is None:
-                labels[key] = text
+def _precedence(
+    source: Source, parents: Mapping[str, list[str]]
+) -> dict[str, tuple[int, float, str]]:
+    """What sorts groups so that a later one's variables count more.
+
+    Ansible: parents before children, then by ``ansible_group_priority``, then by name.
+    """
+    depth: dict[str, int] = {}
+    order: dict[str, tuple[int, float, str]] = {}
     try:
-        settings |= {"port": int(settings["port"])} if "port" in settings else {}
-        for key in ("connect_timeout",):
-            settings |= {key: float(settings[key])} if key in settings else {}
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"port or timeout is not a number: {error}", file=file, field=name) from (
-            error
-        )
-    if "become" in settings:
-        settings["become"] = str(settings["become"]).lower() in {"true", "yes", "1"}
-    plain = {key: value for key, value in variables.items() if not key.startswith("ansible_")}
-    connection = Connection().over(settings)
-    return Host(name, frozenset(groups), labels, connection, image, (), plain)
+        for name in graphlib.TopologicalSorter(parents).static_order():
+            depth[name] = 1 + max((depth[parent] for parent in parents[name]), default=0)
+            given = source.groups[name].vars.get("ansible_group_priority", 1)
+            order[name] = (depth[name], _number(given), name)
+    except graphlib.CycleError as error:
+        circle = " → ".join(error.args[1])
+        raise ConfigError(f"its groups go in a circle: {circle}", file=source.file) from error
+    return order
 
 
-def _jump(arguments: str) -> str | None:
-    """The jump host among ssh's arguments: ``-J host`` or ``-o ProxyJump=host``."""
+def _number(value: Any) -> float:
     try:
-        words = shlex.split(arguments)
-    except ValueError:
-        return None
-    for position, word in enumerate(words):
-        following = words[position + 1] if position + 1 < len(words) else ""
-        if word == "-J":
-            return following
-        option = following if word == "-o" else word.removeprefix("-o")
-        if match := re.fullmatch(r"ProxyJump[= ](\S+)", option, re.IGNORECASE):
-            return match.group(1)
-    return None
+        return float(value)
+    except (TypeError, ValueError):
+        return 1.0
 
 
-def read_tree(file: str, data: Any) -> Source:
-    """The YAML form: groups with ``hosts``, ``children`` and ``vars``.  Raises `ConfigError`."""
-    source = Source(file)
-    if not isinstance(data, Mapping):
-        raise ConfigError("is not an inventory: groups are expected at the top", file=file)
-    for name, body in data.items():
-        _read_group(source, str(name), body, 0)
-    return source
-
-
-def _read_group(source: Source, name: str, body: Any, depth: int) -> None:
-    if depth > 50:
-        raise ConfigError("groups are nested too deeply", file=source.file, field=name)
-    group = source.group(name)
-    if body is None:
-        return
-    if not isinstance(body, Mapping):
-        raise ConfigError("a group has hosts, children and vars", file=source.file, field=name)
-    for key, value in body.items():
-        parts = value or {}
-        if key not in {"hosts", "children", "vars"}:
-            raise ConfigError(
-                f"unknown key {key!r} in group {name}",
-                file=source.file,
-                field=f"{name}.{key}",
-                hint="a group of an Ansible inventory has hosts, children and vars",
-            )
-        if not isinstance(parts, Mapping):
-            raise ConfigError("must be a mapping", file=source.file, field=f"{name}.{key}")
-        if key == "vars":
-            group.vars |= {str(k): v for k, v in parts.items()}
-        elif key == "hosts":
-            for pattern, variables in parts.items():
-                for host in expand(source.file, str(pattern)):
-                    group.hosts.setdefault(host, {}).update(variables or {})
-        else:
-            for child, inner in parts.items():
-                group.children.append(str(child))
-                _read_group(source, str(child), inner, depth + 1)
-
-
-def read_list(file: str, data: Any) -> Source:
-    """The JSON of ``--list``: groups, and ``_meta.hostvars``.  Raises `ConfigError`."""
-    source = Source(file)
-    if not isinstance(data, Mapping):
-        raise ConfigError("its --list is not a JSON object", file=file)
-    meta = data.get("_meta") or {}
-    variables = meta.get("hostvars") or {} if isinstance(meta, Mapping) else {}
-    for name, body in data.items():
-        if name == "_meta":
-            continue
-        group = source.group(str(name))
-        if isinstance(body, list):
-            body = {"hosts": body}
-        if not isinstance(body, Mapping):
-            raise ConfigError("a group is a list or an object", file=file, field=str(name))
-        for host in body.get("hosts") or ():
-            group.hosts[str(host)] = dict(variables.get(host) or {})
-        group.children += [str(child) for child in body.get("children") or ()]
-        group.vars |= dict(body.get("vars") or {})
-    return source
+def _with_ancestors(groups: list[str], parents: Mapping[str, list[str]]) -> set[str]:
+    found: set[str] = set()
+    todo = list(groups)
+    while todo:
+        if (one := todo.pop()) not in found:
+            found.add(one)
+            todo += parents.get(one, [])
+    return found
 
 
 def expand(file: str, pattern: str) -> list[str]:
     """``web[01:20:2].example.com`` and ``db-[a:c]`` as names.  Raises `ConfigError`."""
-    match = re.search(r"\[(\w+):(\w+)(?::(\d+))?\]", pattern)
+    match = re.search(r"\[([0-9A-Za-z]+):([0-9A-Za-z]+)(?::([0-9]+))?\]", pattern)
     if match is None:
         return [pattern]
     first, last, step = match[1], match[2], int(match[3] or 1)
-    if first.isdigit() and last.isdigit():
+    if step and len(first + last) < 40 and first.isdigit() and last.isdigit():
         width = len(first) if first.startswith("0") or len(first) == len(last) else 0
-        numbers = range(int(first), int(last) + 1, step or 1)
+        numbers = range(int(first), int(last) + 1, step)
         if len(numbers) > MAX_HOSTS:
             raise ConfigError(f"{pattern} is more than {MAX_HOSTS} hosts", file=file)
         middle = [str(number).zfill(width) for number in numbers]
-    elif len(first) == len(last) == 1 and first.isalpha() and last.isalpha():
-        middle = [chr(code) for code in range(ord(first), ord(last) + 1, step or 1)]
+    elif step and len(first) == len(last) == 1 and first.islower() == last.islower():
+        middle = [chr(code) for code in range(ord(first), ord(last) + 1, step)]
     else:
         middle = []
     if not middle:
-        raise ConfigError(f"the range in {pattern!r} is empty", file=file)
+        raise ConfigError(
+            f"the range in {pattern!r} is empty",
+            file=file,
+            hint="write the smaller end first, as in web[01:20] or db-[a:c]",
+        )
     head, tail = pattern[: match.start()], pattern[match.end() :]
-    found = [name for part in middle for name in expand(file, head + part + tail)]
-    if len(found) > MAX_HOSTS:
+    ends = expand(file, tail)
+    if len(middle) * len(ends) > MAX_HOSTS:
         raise ConfigError(f"{pattern} is more than {MAX_HOSTS} hosts", file=file)
-    return found
+    return [head + part + end for part in middle for end in ends]

@@ -109,6 +109,10 @@ def _problem(document: Document, model: type[BaseModel], at: Path, item: Any) ->
         )
     if kind == "missing":
         return document.error(path, "is required and is not there")
+    if kind == "string_type" and item["loc"][-1] == "[key]":
+        return document.error(
+            path, "is a number where a name is needed", hint=f"put it in quotes: '{path[-1]}'"
+        )
     cause = item.get("ctx", {}).get("error")
     hint = getattr(cause, "hint", None)
     return document.error(path, message, hint=hint)

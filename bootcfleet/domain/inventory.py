@@ -89,14 +89,28 @@ class Inventory:
                 raise UsageError(f"no host matches {pattern!r}", hint=did_you_mean(pattern, names))
         chosen = tuple(host for host in self.hosts if selector.matches(host))
         if not chosen:
-            keys = sorted({key for host in self.hosts for key in host.labels})
             raise UsageError(
                 f"the selection ({selector}) matches none of {len(self.hosts)} hosts",
-                hint=f"labels in use: {', '.join(keys)}; see `bootcfleet fleet list`"
-                if keys
-                else "no host has labels; see `bootcfleet fleet list`",
+                hint=self._why_none(selector),
             )
         return chosen
+
+    def _why_none(self, selector: Selector) -> str:
+        """A hint for a selection of nobody: the first condition that is a typing mistake."""
+        keys = {key for host in self.hosts for key in host.labels}
+        for term in selector.terms:
+            if any(term.matches(host) for host in self.hosts):
+                continue
+            if term.key in keys:
+                used = {host.labels[term.key] for host in self.hosts if term.key in host.labels}
+                close = did_you_mean(min(term.values, default=""), used)
+                return f"label {term.key}: {close or 'no host has such a value'}"
+            return f"no host has a label {term.key!r}; " + (
+                did_you_mean(term.key, keys) or "see `bootcfleet fleet list`"
+            )
+        return (
+            "each condition holds for some hosts, but for no host all; see `bootcfleet fleet list`"
+        )
 
 
 def host_name_problem(name: str) -> str | None:
@@ -109,8 +123,20 @@ def host_name_problem(name: str) -> str | None:
     )
 
 
+def address_problem(text: str) -> str | None:
+    """Why `text` cannot be an address, a user or a jump host, or None.
+
+    They stand in commands that hints tell people to run.
+    """
+    if text.startswith("-") or set(text) & set("'\"`$;|&<>()\\") or not text.isprintable():
+        return f"{text!r} has characters that a shell reads"
+    return f"{text!r} has a space in it" if " " in text else None
+
+
 def group_name_problem(name: str) -> str | None:
     """Why `name` cannot be a group's name, or None."""
+    if name == "all":
+        return "'all' is every host already; what holds for all of them stands under defaults:"
     if _GROUP.fullmatch(name):
         return None
     return f"{name!r} cannot be a group name: letters, digits, '.', '-' and '_', at most 63"

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import shlex
+from datetime import date
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+)
 
 from bootcfleet.domain.document import Document, Path, did_you_mean, validate
 from bootcfleet.domain.inventory import (
     Connection,
     Host,
     Inventory,
+    address_problem,
     group_name_problem,
     host_name_problem,
     label_problem,
@@ -22,10 +31,17 @@ from bootcfleet.errors import ConfigError
 
 
 def _as_text(value: Any) -> Any:
-    """A label like ``rack: 12`` or ``gpu: true`` is the text that stands there."""
+    """A label like ``rack: 12``, ``gpu: true`` or ``since: 2026-01-31`` is a text too."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else value
+    return str(value) if isinstance(value, int | float | date) else value
+
+
+_Label = Annotated[
+    str,
+    BeforeValidator(_as_text),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
 
 
 class _Strict(BaseModel):
@@ -60,8 +76,8 @@ class ConnectionModel(_Strict):
     @field_validator("address", "user", "proxy_jump")
     @classmethod
     def _no_shell(cls, value: str | None) -> str | None:
-        if value is not None and (value.startswith("-") or set(value) & set(" \t\n'\"`$;|&<>()\\")):
-            raise ValueError(f"{value!r} has characters that a shell reads")
+        if value is not None and (problem := address_problem(value)):
+            raise ValueError(problem)
         return value
 
 
@@ -97,9 +113,7 @@ class CheckModel(_Strict):
 class SettingsModel(_Strict):
     """What defaults, groups and hosts can all say; a host's word goes over its groups'."""
 
-    labels: dict[str, Annotated[str, BeforeValidator(_as_text)]] = Field(
-        default_factory=dict, description="Labels for selectors."
-    )
+    labels: dict[str, _Label] = Field(default_factory=dict, description="Labels for selectors.")
     connection: ConnectionModel = Field(
         default_factory=ConnectionModel, description="How to reach them."
     )

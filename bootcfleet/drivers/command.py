@@ -150,12 +150,22 @@ class LocalExecutor:
         except FileNotFoundError as error:
             if self._cwd is not None and not self._cwd.is_dir():
                 raise FleetError(f"the directory {self._cwd} does not exist") from error
+            if Path(words[0]).exists():
+                raise ToolMissingError(
+                    f"the program {words[0]!r} cannot start: its interpreter (the first line, #!) "
+                    "is not installed"
+                ) from error
             raise ToolMissingError(
                 f"the program {words[0]!r} is not installed",
                 hint=f"install {words[0]} with the system's package manager",
             ) from error
         except PermissionError as error:
             raise ToolMissingError(f"the program {words[0]!r} may not be executed") from error
+        except OSError as error:
+            # Another machine's program, or no program at all.
+            raise ToolMissingError(
+                f"the program {words[0]!r} cannot be executed: {error.strerror}"
+            ) from error
         with self._lock:
             self._running.add(process)
         try:

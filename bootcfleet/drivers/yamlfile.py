@@ -32,7 +32,7 @@ def read_text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ConfigError(f"is larger than {MAX_BYTES // 2**20} MiB", file=str(path))
-        return path.read_bytes().decode("utf-8")
+        return path.read_bytes().decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError as error:
         raise ConfigError("does not exist", file=str(path)) from error
     except IsADirectoryError as error:
@@ -47,6 +47,8 @@ def read_text(path: Path) -> str:
             line=line,
             hint=f"convert it: iconv -f LATIN1 -t UTF-8 {path.name}",
         ) from error
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from error
 
 
 def load(path: Path) -> Document:

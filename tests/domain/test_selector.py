@@ -67,8 +67,14 @@ def test_what_is_no_condition(text: str) -> None:
 @pytest.mark.parametrize(
     ("labels", "groups", "names", "message", "hint"),
     [
-        (["role=mail"], [], [], "matches none of 4 hosts", "labels in use: gpu, role, site"),
+        (["role=wbe"], [], [], "matches none of 4 hosts", "role: did you mean 'web'?"),
+        (["role=mail"], [], [], "matches none of 4 hosts", "label role: known: db, web"),
+        (["rool=web"], [], [], "matches none of 4 hosts", "'rool'; did you mean 'role'?"),
+        (["role=db", "site=fra"], [], [], "matches none of 4 hosts", "for no host all"),
+        ([], ["db"], ["web*"], "matches none of 4 hosts", "for no host all"),
         ([], ["wbe"], [], "there is no group 'wbe'", "did you mean 'web'?"),
+        ([], ["$(id)"], [], r"there is no group '\$\(id\)'", "known: db, prod, web"),
+        ([], [], ["../*"], r"no host matches '\.\./\*'", "known: bare"),
         ([], [], ["wbe1"], "no host matches 'wbe1'", "did you mean 'web1'?"),
     ],
 )
