@@ -13,9 +13,9 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from bootcfleet.domain.reference import ImageRef
@@ -135,6 +135,14 @@ class BootcStatus:
         return self.booted is not None and (self.type == "bootcHost" or bool(self.booted.image))
 
 
+def _printable(text: str) -> str:
+    """A host's word may be wrong, but it must not command the terminal that shows it."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
+_Text = Annotated[str, AfterValidator(_printable)]
+
+
 class _Lenient(BaseModel):
     model_config = ConfigDict(
         extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True
@@ -142,27 +150,27 @@ class _Lenient(BaseModel):
 
 
 class _Reference(_Lenient):
-    image: str
-    transport: str = "registry"
+    image: _Text
+    transport: _Text = "registry"
     signature: Any = None
 
 
 class _Image(_Lenient):
     image: _Reference
-    version: str | None = None
-    timestamp: str | None = None
-    image_digest: str | None = None
-    architecture: str | None = None
+    version: _Text | None = None
+    timestamp: _Text | None = None
+    image_digest: _Text | None = None
+    architecture: _Text | None = None
 
 
 class _Ostree(_Lenient):
-    checksum: str
+    checksum: _Text
     deploy_serial: int = 0
-    stateroot: str | None = None
+    stateroot: _Text | None = None
 
 
 class _Composefs(_Lenient):
-    verity: str
+    verity: _Text
 
 
 class _Entry(_Lenient):
@@ -170,7 +178,7 @@ class _Entry(_Lenient):
     cached_update: _Image | None = None
     incompatible: bool = False
     pinned: bool = False
-    store: str | None = None
+    store: _Text | None = None
     ostree: _Ostree | None = None
     composefs: _Composefs | None = None
     soft_reboot_capable: bool = False
@@ -178,13 +186,13 @@ class _Entry(_Lenient):
 
 
 class _Overlay(_Lenient):
-    access_mode: str = "readWrite"
-    persistence: str = "transient"
+    access_mode: _Text = "readWrite"
+    persistence: _Text = "transient"
 
 
 class _Spec(_Lenient):
     image: _Reference | None = None
-    boot_order: str | None = None
+    boot_order: _Text | None = None
 
 
 class _Status(_Lenient):
@@ -193,14 +201,14 @@ class _Status(_Lenient):
     rollback: _Entry | None = None
     other_deployments: list[_Entry] | None = None
     rollback_queued: bool | None = None
-    type: str | None = None
+    type: _Text | None = None
     usr_overlay: _Overlay | None = None
     read_only: bool | None = None
 
 
 class _Host(_Lenient):
-    api_version: str
-    kind: str
+    api_version: _Text
+    kind: _Text
     spec: _Spec | None = None
     status: _Status | None = None
 
@@ -275,7 +283,7 @@ def _image(image: _Image | None) -> ImageStatus | None:
         version=image.version,
         timestamp=_moment(image.timestamp),
         architecture=image.architecture,
-        signature=None if signature is None else str(signature),
+        signature=None if signature is None else _printable(str(signature)),
     )
 
 

@@ -175,11 +175,41 @@ def test_what_is_no_status(text: str) -> None:
     assert "bootc status" in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize("text", ["1.0\x1b[2J", "1.0\n", "1.0\ud800", "1\u202e0"])
+def test_a_word_of_a_host_does_not_command_a_terminal(text: str) -> None:
+    image = {**ENTRY["image"], "version": text}
+    booted = parse(document(booted={**ENTRY, "image": image})).booted
+    assert booted is not None
+    assert (booted.version or "").isprintable()
+    assert (booted.version or "").startswith("1")
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=12,
 )
+
+
+@given(json_values)
+def test_any_json_alone_is_no_status(value: Any) -> None:
+    with pytest.raises(StatusError):
+        parse_status(json.dumps(value))
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_no_status(text: str) -> None:
+    with pytest.raises(StatusError):
+        parse_status(text)
+
+
+FIELDS = ["image", "cachedUpdate", "incompatible", "pinned", "store", "ostree", "composefs"]
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), json_values))
+def test_any_entry_is_one_or_a_clear_error(entry: dict[str, Any]) -> None:
+    with contextlib.suppress(StatusError):
+        assert isinstance(parse(document(staged=entry)), BootcStatus)
 
 
 @given(
