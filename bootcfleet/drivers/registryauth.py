@@ -148,10 +148,11 @@ def parse_challenges(header: str) -> list[Challenge]:
     found: list[tuple[str, dict[str, str]]] = []
     position, text = 0, header[:_LONGEST_HEADER]
     while (position := _SEPARATORS.match(text, position).end()) < len(text):  # type: ignore[union-attr]
-        if (match := _PARAMETER.match(text, position)) and found:
+        if match := _PARAMETER.match(text, position):
             quoted, plain = match["quoted"], match["plain"]
             value = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL)
-            found[-1][1].setdefault(match["key"].lower(), value)
+            if found:  # a parameter of no scheme says nothing
+                found[-1][1].setdefault(match["key"].lower(), value)
         elif match := _SCHEME.match(text, position):
             found.append((match["scheme"].lower(), {}))
         else:
@@ -169,7 +170,8 @@ _PARAMETER = re.compile(
 )
 # After a scheme come its parameters, a token68 (which we have no use for), or nothing.
 _SCHEME = re.compile(rf"(?P<scheme>{_WORD})(?=[\s,]|$)(?:[ \t]+[\w.~+/-]+=*(?=\s*(?:,|$)))?")
-_JUNK = re.compile(rf"{_WORD}|.", re.DOTALL)
+# A quotation that is never closed takes all that follows with it.
+_JUNK = re.compile(rf'{_WORD}\s*=\s*".*|{_WORD}|.', re.DOTALL)
 
 
 def _read(file: Path) -> Mapping[str, Any]:
