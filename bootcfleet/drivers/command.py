@@ -25,6 +25,10 @@ from bootcfleet.errors import FleetError, ToolMissingError
 #: Called with ("stdout" | "stderr", one line without its newline) as output arrives.
 OnLine = Callable[[str, str], None]
 
+#: Seconds that output may still come after a command has ended: a process that it left
+#: behind may keep its pipes open for ever.
+_DRAIN = 10.0
+
 
 @dataclass(frozen=True)
 class CommandResult:
@@ -264,14 +268,22 @@ def _communicate(
 ) -> tuple[str, str] | tuple[None, None]:
     """Feed and drain the process; (None, None) when the time limit passed (it is killed)."""
     collected: dict[str, list[str]] = {"stdout": [], "stderr": []}
+    complaints: list[Exception] = []
+
+    def tell(name: str, line: str) -> None:
+        if on_line is None or complaints:
+            return
+        try:
+            on_line(name, line)
+        except Exception as error:  # noqa: BLE001 - raised below, in the caller's thread
+            complaints.append(error)
 
     def drain(name: str, stream: IO[bytes]) -> None:
         with stream:
             for raw in stream:
                 line = raw.decode("utf-8", errors="backslashreplace")
                 collected[name].append(line)
-                if on_line is not None:
-                    on_line(name, line.rstrip("\r\n"))
+                tell(name, line.rstrip("\r\n"))
 
     def feed(stream: IO[bytes], data: bytes) -> None:
         with contextlib.suppress(BrokenPipeError), stream:
@@ -292,9 +304,11 @@ def _communicate(
     except subprocess.TimeoutExpired:
         timed_out = True
         _kill_group(process)
-    # A grandchild may keep a pipe open after the command has ended: do not wait for it for ever.
+    deadline = time.monotonic() + _DRAIN
     for thread in threads:
-        thread.join(timeout=10)
+        thread.join(timeout=max(0.0, deadline - time.monotonic()))
+    if complaints:
+        raise complaints[0]
     if timed_out:
         return None, None
     return "".join(collected["stdout"]), "".join(collected["stderr"])

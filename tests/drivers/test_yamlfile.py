@@ -59,6 +59,19 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "iconv" in (caught.value.hint or "")
 
 
+def test_a_file_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yamlfile, "MAX_BYTES", 4)
+    (tmp_path / "big.yaml").write_text("a: 123")
+    with pytest.raises(ConfigError, match="is larger than"):
+        yamlfile.load(tmp_path / "big.yaml")
+
+
+def test_a_byte_order_mark_is_no_word(tmp_path: Path) -> None:
+    (tmp_path / "windows.yaml").write_bytes(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n")
+    document = yamlfile.load(tmp_path / "windows.yaml")
+    assert (document.data, document.line(("b",))) == ({"a": 1, "b": 2}, 2)
+
+
 def test_an_empty_file_is_an_empty_mapping() -> None:
     assert yamlfile.parse("# nothing\n", "f").data == {}
 
