@@ -20,13 +20,32 @@ from bootcfleet.drivers.simhost import BAD_UNIT, SimHost
 _JOINTS = {";", "&&", "||"}
 
 
+class Input:
+    """What a client sends to a command: sudo takes its line, the command the rest."""
+
+    def __init__(self, read: Callable[[], bytes]) -> None:
+        self._read = read
+        self._data: bytes | None = None
+
+    def line(self) -> bytes:
+        """The next line, without its end."""
+        line, _, self._data = self.rest().partition(b"\n")
+        return line
+
+    def rest(self) -> bytes:
+        """Everything that no `line` took."""
+        if self._data is None:
+            self._data = self._read()
+        return self._data
+
+
 @dataclass(frozen=True)
 class Session:
-    """One command line on a host, as a user; `stdin` reads what was sent, once."""
+    """One command line on a host, as a user.  `gone` tells whether the client hung up."""
 
     host: SimHost
     user: str
-    stdin: Callable[[], bytes]
+    stdin: Input
     gone: Callable[[], bool]
     sudo_password: str | None = None
 
@@ -95,7 +114,7 @@ def _sudo(session: Session, words: list[str]) -> Said:
     if session.sudo_password is not None and session.user != "root":
         if quiet or not asks_stdin:
             return Said("", "sudo: a password is required\n", 1)
-        given = session.stdin().split(b"\n")[0].decode("utf-8", "replace")
+        given = session.stdin.line().decode("utf-8", "replace")
         if given != session.sudo_password:
             return Said("", "sudo: 1 incorrect password attempt\n", 1)
     return _words(session, rest, root=True)
@@ -149,7 +168,7 @@ def _command(session: Session, words: list[str], *, root: bool) -> Said:
 
 def _cat(session: Session, paths: list[str]) -> Said:
     if not paths:
-        return Said(session.stdin().decode("utf-8", "replace"))
+        return Said(session.stdin.rest().decode("utf-8", "replace"))
     out, err = "", ""
     for path in paths:
         text = _file(session.host, path)

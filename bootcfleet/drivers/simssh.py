@@ -131,8 +131,6 @@ class SimSshServers:
         transport = _Transport(sock)
         changed = endpoint.host.has(Fault.HOST_KEY_CHANGED)
         transport.add_server_key(endpoint.other_key if changed else endpoint.key)
-        if hasattr(transport, "_active_check_timeout"):
-            transport._active_check_timeout = 5
         with self._lock:
             endpoint.transports = {t for t in endpoint.transports if t.is_active()}
             endpoint.transports.add(transport)
@@ -156,6 +154,9 @@ class _Transport(paramiko.Transport):
     has returned; a command that is faster than that would close its channel
     before the client knows that it was opened for it.
     """
+
+    # paramiko wakes ten times a second otherwise; it reads this while it is being made.
+    _active_check_timeout = 5
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(sock)
@@ -213,7 +214,9 @@ class _Server(paramiko.ServerInterface):
                 data += chunk
             return data
 
-        session = simshell.Session(self._host, self._user, stdin, gone, self._sudo_password)
+        session = simshell.Session(
+            self._host, self._user, simshell.Input(stdin), gone, self._sudo_password
+        )
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             said = simshell.run(session, line)
             self._answer(channel, said)
