@@ -8,12 +8,14 @@ import typer
 
 from bootcfleet.cli.fleet_options import (
     Batch,
+    BootTimeout,
     Canary,
     Groups,
     HostNames,
     InventoryFile,
     Labels,
     MaxFailures,
+    NoRevert,
     Parallel,
     Selection,
 )
@@ -62,13 +64,8 @@ def upgrade(
     batch: Batch = "25%",
     max_failures: MaxFailures = 0,
     parallel: Parallel = 50,
-    no_revert: Annotated[
-        bool,
-        typer.Option("--no-revert", help="Leave a host with failed checks on the new image."),
-    ] = False,
-    boot_timeout: Annotated[
-        float, typer.Option(help="Seconds until a rebooting host counts as lost.", min=1)
-    ] = 900,
+    no_revert: NoRevert = False,
+    boot_timeout: BootTimeout = 900,
     dry_run: DryRunFlag = False,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
@@ -100,13 +97,8 @@ def switch(
     batch: Batch = "25%",
     max_failures: MaxFailures = 0,
     parallel: Parallel = 50,
-    no_revert: Annotated[
-        bool,
-        typer.Option("--no-revert", help="Leave a host with failed checks on the new image."),
-    ] = False,
-    boot_timeout: Annotated[
-        float, typer.Option(help="Seconds until a rebooting host counts as lost.", min=1)
-    ] = 900,
+    no_revert: NoRevert = False,
+    boot_timeout: BootTimeout = 900,
     dry_run: DryRunFlag = False,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
@@ -143,9 +135,7 @@ def rollback(
     batch: Batch = "25%",
     max_failures: MaxFailures = 0,
     parallel: Parallel = 50,
-    boot_timeout: Annotated[
-        float, typer.Option(help="Seconds until a rebooting host counts as lost.", min=1)
-    ] = 900,
+    boot_timeout: BootTimeout = 900,
     dry_run: DryRunFlag = False,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
@@ -177,9 +167,7 @@ def reboot(
     apply_staged: Annotated[
         bool, typer.Option("--apply-staged", help="Reboot into a staged update too.")
     ] = False,
-    boot_timeout: Annotated[
-        float, typer.Option(help="Seconds until a rebooting host counts as lost.", min=1)
-    ] = 900,
+    boot_timeout: BootTimeout = 900,
     dry_run: DryRunFlag = False,
     yes: YesFlag = False,
     as_json: JsonFlag = False,

@@ -41,6 +41,13 @@ Parallel = Annotated[
     int, typer.Option("--parallel", "-p", help="Hosts worked on at once.", min=1, max=1000)
 ]
 
+BootTimeout = Annotated[
+    float, typer.Option(help="Seconds until a rebooting host counts as lost.", min=1)
+]
+NoRevert = Annotated[
+    bool, typer.Option("--no-revert", help="Leave a host with failed checks on the new image.")
+]
+
 
 @dataclass(frozen=True)
 class Selection:
