@@ -17,6 +17,8 @@ from typing import Any
 _CHUNK = 256 * 1024
 #: An unread body is read to its end up to this size; beyond, the connection is closed instead.
 _DRAINED = 1024 * 1024
+#: What a client may still send on a connection that is being closed, in bytes.
+_LINGERED = 64 * 1024 * 1024
 
 
 class RequestError(Exception):
@@ -115,6 +117,9 @@ class JsonHandler(BaseHTTPRequestHandler):
             self._drain()
         except (ConnectionError, TimeoutError):
             self.close_connection = True
+            return
+        if self.close_connection:
+            self._linger()
 
     def answer(self) -> None:
         """What the request means.  Raises `RequestError`."""
@@ -190,6 +195,21 @@ class JsonHandler(BaseHTTPRequestHandler):
                 pass
         except RequestError:
             self.close_connection = True
+
+    def _linger(self) -> None:
+        """Say that nothing more comes, and let the client finish its sentence before hanging up.
+
+        A connection closed on a body that is still coming would take the answer with it.
+        """
+        left = _LINGERED
+        try:
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(2)
+            while left > 0 and (piece := self.connection.recv(_CHUNK)):
+                left -= len(piece)
+        except OSError:
+            return  # it has gone
 
     def respond(
         self, status: HTTPStatus, headers: Mapping[str, str] | None = None, body: bytes = b""

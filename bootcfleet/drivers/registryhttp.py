@@ -28,6 +28,7 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
+from bootcfleet import __version__
 from bootcfleet.drivers.registryconf import Endpoint, has_own_ca, is_loopback, tls_context
 from bootcfleet.errors import FleetError
 
@@ -104,6 +105,7 @@ class RegistryHttp:
         self._pools: dict[tuple[str, bool, bool], urllib3.PoolManager] = {}
         #: What an insecure registry was found to speak: a scheme, kept for good.
         self._schemes: dict[str, str] = {}
+        self._probes: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -152,26 +154,42 @@ class RegistryHttp:
     def _once(self, endpoint: Endpoint, request: Request) -> Answer:
         if not request.path.startswith("/"):
             return self._follow(endpoint, request, request.path)
+        base = f"{self._scheme(endpoint)}://{server_of(endpoint.registry)}"
+        return self._follow(endpoint, request, base + request.path)
+
+    def _scheme(self, endpoint: Endpoint) -> str:
+        """https; for an insecure registry what it speaks, tried out once and then kept.
+
+        As podman does: TLS first, plain HTTP where there is none.
+        """
+        if not endpoint.insecure:
+            return "https"
         registry = server_of(endpoint.registry)
-        scheme = self._schemes.get(registry, "https") if endpoint.insecure else "https"
+        with self._lock:
+            lock = self._probes.setdefault(registry, threading.Lock())
+        with lock:
+            if registry not in self._schemes:
+                self._schemes[registry] = self._probe(endpoint, registry)
+            return self._schemes[registry]
+
+    def _probe(self, endpoint: Endpoint, registry: str) -> str:
+        ping = Request("GET", "/v2/", {}, follow=False)
         try:
-            answer = self._follow(endpoint, request, f"{scheme}://{registry}{request.path}")
+            self._follow(endpoint, ping, f"https://{registry}/v2/")
+            return "https"
         except HTTPError as error:
-            known = registry in self._schemes
-            if not endpoint.insecure or known or _root(error, ssl.SSLCertVerificationError):
+            if _root(error, ssl.SSLCertVerificationError):
                 raise
-            # As podman does for an insecure registry: TLS first, plain HTTP where it has none.
-            answer = self._follow(endpoint, request, f"http://{registry}{request.path}")
-            if answer.status == 400 and _root(error, ssl.SSLError):
-                raise  # it does speak TLS, and what went wrong was that
-            scheme = "http"
-        if endpoint.insecure:
-            self._schemes.setdefault(registry, scheme)
-        return answer
+            broken = error
+        if self._follow(endpoint, ping, f"http://{registry}/v2/").status == 400 and _root(
+            broken, ssl.SSLError
+        ):
+            raise broken  # it does speak TLS, and what went wrong was that
+        return "http"
 
     def _follow(self, endpoint: Endpoint, request: Request, url: str) -> Answer:
         """Send, and follow redirects without taking credentials to another server."""
-        headers = dict(request.headers)
+        headers = {"User-Agent": f"bootcfleet/{__version__}", **request.headers}
         for _ in range(_REDIRECTS + 1):
             answer = self._read(endpoint, request, url, headers)
             place = answer.headers.get("location")
@@ -225,6 +243,9 @@ class RegistryHttp:
         with self._lock:
             if key not in self._pools:
                 verify = not insecure or (not endpoint.declared and has_own_ca(netloc))
+                if not verify:
+                    # An administrator said so; a warning for each request helps nobody.
+                    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
                 self._pools[key] = _manager(url, tls_context(netloc, verify=verify), self._timeout)
             return self._pools[key]
 
@@ -241,7 +262,9 @@ def _manager(url: str, tls: ssl.SSLContext, timeout: urllib3.Timeout) -> urllib3
     proxy = proxies.get(parts.scheme)
     host = parts.hostname or ""
     if not proxy or is_loopback(parts.netloc) or _bypassed(host, proxies):
-        return urllib3.PoolManager(4, maxsize=16, retries=False, timeout=timeout, ssl_context=tls)
+        return urllib3.PoolManager(
+            4, maxsize=16, block=True, retries=False, timeout=timeout, ssl_context=tls
+        )
     login = urlsplit(proxy)
     secret = (
         f"{unquote(login.username)}:{unquote(login.password or '')}" if login.username else None
@@ -250,6 +273,7 @@ def _manager(url: str, tls: ssl.SSLContext, timeout: urllib3.Timeout) -> urllib3
         re.sub(r"//[^/@]*@", "//", proxy),
         4,
         maxsize=16,
+        block=True,
         retries=False,
         timeout=timeout,
         ssl_context=tls,
@@ -319,7 +343,8 @@ def _root(error: BaseException, kind: type[_Error]) -> _Error | None:
         if isinstance(inner, kind):
             return inner
         seen.add(id(inner))
-        pending += [inner.__cause__, inner.__context__, getattr(inner, "reason", None)]
+        context = None if inner.__suppress_context__ else inner.__context__
+        pending += [inner.__cause__, context, getattr(inner, "reason", None)]
         pending += list(inner.args)
     return None
 

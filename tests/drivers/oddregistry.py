@@ -69,8 +69,11 @@ class OddRegistry:
                 body = self.rfile.read(size)
                 headers = {key.lower(): value for key, value in self.headers.items()}
                 seen = Seen(self.command, self.path, headers, body)
-                owner.seen.append(seen)
-                reply = answer(seen)
+                if self.path == "/v2/":
+                    reply = Reply()  # whether it speaks plain HTTP: asked of every registry once
+                else:
+                    owner.seen.append(seen)
+                    reply = answer(seen)
                 if reply.drop:
                     self.close_connection = True
                     return
