@@ -6,7 +6,8 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import PurePosixPath
 
@@ -32,9 +33,9 @@ def push_image(
     too.  The same arguments make the same digest.  Raises `RegistryError` when the
     registry does not take it.
     """
-    client, ref = _target(registry, repository, tag)
-    manifest = _push(client, ref, version, files, created, labels, architecture)
-    return client.put_manifest(ref, manifest)
+    with _target(registry, repository, tag) as (client, ref):
+        manifest = _push(client, ref, version, files, created, labels, architecture)
+        return client.put_manifest(ref, manifest)
 
 
 def push_index(
@@ -52,30 +53,33 @@ def push_index(
 
     Raises `RegistryError` when the registry does not take it.
     """
-    client, ref = _target(registry, repository, tag)
-    entries = []
-    for architecture in architectures:
-        manifest = _push(client, ref, version, files, created, labels, architecture)
-        client.put_manifest(ref.with_digest(manifest.digest), manifest)
-        platform = Platform.parse(architecture)
-        entries.append(
-            {
-                "mediaType": OCI_MANIFEST,
-                "digest": str(manifest.digest),
-                "size": len(manifest.raw),
-                "platform": {"os": platform.os, "architecture": platform.architecture},
-            }
-        )
-    index = _dump({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
-    return client.put_manifest(ref, Manifest(sha256(index), OCI_INDEX, index))
+    with _target(registry, repository, tag) as (client, ref):
+        entries = []
+        for architecture in architectures:
+            manifest = _push(client, ref, version, files, created, labels, architecture)
+            client.put_manifest(ref.with_digest(manifest.digest), manifest)
+            platform = Platform.parse(architecture)
+            entries.append(
+                {
+                    "mediaType": OCI_MANIFEST,
+                    "digest": str(manifest.digest),
+                    "size": len(manifest.raw),
+                    "platform": {"os": platform.os, "architecture": platform.architecture},
+                }
+            )
+        index = _dump({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+        return client.put_manifest(ref, Manifest(sha256(index), OCI_INDEX, index))
 
 
+@contextmanager
 def _target(
     registry: RegistryClient | str, repository: str, tag: str
-) -> tuple[RegistryClient, ImageRef]:
+) -> Iterator[tuple[RegistryClient, ImageRef]]:
     if isinstance(registry, RegistryClient):
-        return registry, ImageRef.parse(f"{repository}:{tag}")
-    return RegistryClient(), ImageRef.parse(f"{registry}/{repository}:{tag}")
+        yield registry, ImageRef.parse(f"{repository}:{tag}")
+        return
+    with RegistryClient() as client:
+        yield client, ImageRef.parse(f"{registry}/{repository}:{tag}")
 
 
 def _push(

@@ -26,6 +26,8 @@ from bootcfleet.errors import FleetError
 __all__ = ["RegistryClient", "RegistryError"]
 
 _ACCEPT = {"Accept": ", ".join(MEDIA_TYPES)}
+#: Tags asked for at once.
+_PAGE = 1000
 #: Pages of tags that are read; a registry that has more goes in circles.
 _MAX_PAGES = 10_000
 
@@ -107,13 +109,13 @@ class RegistryClient:
 
     def exists(self, ref: ImageRef) -> bool:
         """Whether the registry has the reference.  Raises `RegistryError` when it does not say."""
-        try:
-            self._digest(self._conf.pull_endpoints(ref)[-1], ref)
-        except RegistryError as error:
-            if error.status == 404:
-                return False
-            raise
-        return True
+        endpoint, path = self._conf.pull_endpoints(ref)[-1], f"manifests/{ref.manifest}"
+        # Some registries do not do HEAD; only GET tells that from anything else.
+        for method in ("HEAD", "GET"):
+            answer = self._session.request(method, endpoint, path, headers=_ACCEPT)
+            if answer.ok or answer.status == 404:
+                return answer.ok
+        raise _refused(endpoint, answer, str(ref))
 
     def put_manifest(self, ref: ImageRef, manifest: Manifest) -> Digest:
         """Write a manifest's bytes under the reference, then see that they are there.
@@ -196,9 +198,9 @@ class RegistryClient:
         return digest
 
     def tags(self, ref: ImageRef) -> list[str]:
-        """All tags of the repository, through all pages.  Raises `RegistryError`."""
+        """All tags of the repository in their order, through all pages.  Raises `RegistryError`."""
         endpoint = self._conf.pull_endpoints(ref)[-1]
-        path = f"/v2/{repository_of(endpoint)}/tags/list?n=1000"
+        path = f"/v2/{repository_of(endpoint)}/tags/list?n={_PAGE}"
         found: list[str] = []
         for _ in range(_MAX_PAGES):
             answer = self._session.request("GET", endpoint, path)
@@ -211,7 +213,7 @@ class RegistryClient:
                 raise RegistryError(f"{ref.registry} sent a tag list that is none") from error
             link = re.search(r'<([^>]+)>\s*;[^,]*\brel="?next\b', answer.headers.get("link", ""))
             if not link:
-                return list(dict.fromkeys(found))
+                return sorted(set(found))
             following = _own_path(endpoint, path, link[1])
             if following == path:
                 break

@@ -134,7 +134,7 @@ def test_a_registry_that_says_no_digest(client: RegistryClient, head: int) -> No
 
     with OddRegistry(answer) as odd:
         assert client.digest(ref(odd)) == sha256(RAW)
-        assert client.exists(ref(odd))
+        assert client.exists(ref(odd)) is (head != 404)
         accepted = odd.seen[-1].headers["accept"]
     for media_type in (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST):
         assert media_type in accepted
@@ -182,7 +182,12 @@ def test_a_missing_tag_names_its_neighbours(lab: LabRegistry, client: RegistryCl
     assert caught.value.status == 404
     assert f"{lab.address}/a:1.1" in (caught.value.hint or "")
     assert "nightly" not in (caught.value.hint or "")
+    before = lab.requests()
     assert not client.exists(ref(lab, "a:1.2"))
+    assert lab.requests() == before + 1
+    lab.refuse("a", 403)
+    with pytest.raises(RegistryError, match="HTTP 403"):
+        client.exists(ref(lab, "a:1.1"))
 
 
 def test_a_missing_repository(lab: LabRegistry, client: RegistryClient) -> None:
