@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -21,8 +20,12 @@ from bootcfleet.domain.reference import ImageRef, valid_name
 
 
 def _as_text(value: Any) -> Any:
-    """YAML reads 1.0 as a number; where a text is wanted it means what was written."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    """A whole number is the text that was written; of 3.10, YAML keeps only 3.1."""
+    if isinstance(value, float):
+        raise ValueError(
+            f"is read as the number {value:g}, whatever zeros were written; put it in quotes"
+        )
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 Text = Annotated[str, BeforeValidator(_as_text)]
@@ -77,6 +80,11 @@ class SecretSpec(_Strict):
 class ImageSpec(_Strict):
     """One image: which template it is rendered from, and what it is built on."""
 
+    # For editors; `_one_parent` says it in words.
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["base"]}, {"required": ["from"]}]}
+    )
+
     description: str = Field(default="", description="One line for lists and labels.")
     template: str | None = Field(
         default=None, description="The folder under templates; the image's own name without it."
@@ -93,7 +101,7 @@ class ImageSpec(_Strict):
         default_factory=dict, description="Values for the template's variables."
     )
     secrets: tuple[SecretSpec, ...] = Field(
-        default=(), description="Secrets that the build may mount."
+        default=(), description="Secrets that the build may mount, each under an id of its own."
     )
     build_args: dict[str, Text] = Field(
         default_factory=dict, description="Build arguments for podman (never secrets)."
@@ -109,6 +117,15 @@ class ImageSpec(_Strict):
     def _template_is_a_name(cls, value: str | None) -> str | None:
         if value is not None and not valid_name(value):
             raise ValueError(_not_a_name(value, "a template"))
+        return value
+
+    @field_validator("secrets")
+    @classmethod
+    def _each_id_once(cls, value: tuple[SecretSpec, ...]) -> tuple[SecretSpec, ...]:
+        ids = [secret.id for secret in value]
+        for one in ids:
+            if ids.count(one) > 1:
+                raise ValueError(f"two secrets have the id {one!r}")
         return value
 
     @field_validator("build_args")
@@ -177,16 +194,17 @@ class Project(_Strict):
     @field_validator("ledger")
     @classmethod
     def _no_password(cls, value: str) -> str:
-        try:
-            password = urlsplit(value).password
-        except ValueError as error:
-            raise ValueError(f"is not a database URL: {error}") from error
-        if password:
+        scheme, separator, rest = value.partition("://")
+        if not separator or not scheme:
+            raise ValueError("is not a database URL; for example sqlite:///.bootcfleet/ledger.db")
+        # As SQLAlchemy splits it: a password may have a slash in it, and end at the last @.
+        before, _, query = rest.partition("?")
+        user, at, _ = before.rpartition("@")
+        keys = {pair.partition("=")[0].lower() for pair in query.split("&")}
+        if (at and ":" in user) or any("pass" in key for key in keys):
             raise ValueError(
                 "a password does not belong into this file; set BOOTCFLEET_LEDGER_PASSWORD"
             )
-        if "://" not in value:
-            raise ValueError("is not a database URL; for example sqlite:///.bootcfleet/ledger.db")
         return value
 
 

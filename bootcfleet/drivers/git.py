@@ -34,11 +34,14 @@ class GitRepo:
             if commit is None:
                 return GitFacts()
             # The state directory is ours and never part of what is built.
-            changed = self._git("status", "--porcelain", "--", ".", ":(exclude).bootcfleet")
+            changed = self._git(
+                "--no-optional-locks", "status", "--porcelain", "--", ".", ":(exclude).bootcfleet"
+            )
             url = self._git("config", "--get", "remote.origin.url")
         except (ToolMissingError, CommandTimeoutError):
             return GitFacts()
-        return GitFacts(commit, commit[:12], bool(changed), _without_credentials(url))
+        # What git cannot compare is not called the commit's own content.
+        return GitFacts(commit, commit[:12], changed != "", _without_credentials(url))
 
     def _git(self, *arguments: str) -> str | None:
         result = self._executor.run(["git", "-C", str(self._root), *arguments], timeout=60)
@@ -46,10 +49,18 @@ class GitRepo:
 
 
 def _without_credentials(url: str | None) -> str | None:
-    """The URL without user and password: it goes into labels that everybody reads."""
+    """The URL without user, password and parameters: it goes into labels that everybody reads.
+
+    None for what is no URL: where its password ends cannot be told.
+    """
     if not url:
         return None
-    parts = urlsplit(url)
-    if parts.scheme and "@" in parts.netloc:
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    if not parts.netloc:
+        # A path, or git@host:path, which has no place for a password.
+        return url
+    # Some forges take a token as a parameter.
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

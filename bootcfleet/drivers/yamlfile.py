@@ -78,7 +78,7 @@ def parse(text: str, file: str) -> Document:
         raise ConfigError("is nested too deeply", file=file) from error
     finally:
         loader.dispose()
-    return Document(file, data, reader.lines)
+    return Document(file, data, reader.lines, reader.written)
 
 
 class _Reader:
@@ -88,6 +88,7 @@ class _Reader:
         self.file = file
         self.loader = loader
         self.lines: dict[ValuePath, int] = {}
+        self.written: dict[ValuePath, str] = {}
         self._values = 0
         self._seen: set[int] = set()
         self._repeated = 0
@@ -116,11 +117,18 @@ class _Reader:
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(one, (*path, index)) for index, one in enumerate(node.value)]
-        return self.loader.construct_object(node, deep=True)
+        return self._scalar(node, path)
+
+    def _scalar(self, node: yaml.Node, path: ValuePath) -> Any:
+        data = self.loader.construct_object(node, deep=True)
+        if data is not None and not isinstance(data, str):
+            self.written[path] = node.value
+        return data
 
     def _mapping(self, node: yaml.MappingNode, path: ValuePath) -> dict[Any, Any]:
         result: dict[Any, Any] = {}
         merged: dict[Any, Any] = {}
+        own: dict[ValuePath, str] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if key_node.tag == "tag:yaml.org,2002:merge":
@@ -131,10 +139,21 @@ class _Reader:
                     merged = {**part, **merged}
                 continue
             key = self.loader.construct_object(key_node, deep=True)
+            if isinstance(key, bool):
+                raise ConfigError(
+                    f"the key {key_node.value} is read as true or false",
+                    file=self.file,
+                    line=line,
+                    hint=f"put it in quotes: '{key_node.value}'",
+                )
             if not isinstance(key, str | int):
                 raise ConfigError("a key must be a plain word", file=self.file, line=line)
             if key in result:
                 raise ConfigError(f"the key {key!r} stands here twice", file=self.file, line=line)
             self.lines[(*path, key)] = line
             result[key] = self.value(value_node, (*path, key))
+            if (*path, key) in self.written:
+                own[(*path, key)] = self.written[(*path, key)]
+        # What is merged in (<<) goes under the keys of the mapping itself, wherever it stands.
+        self.written.update(own)
         return {**merged, **result}

@@ -54,5 +54,6 @@ def state_dir(loaded: LoadedProject | None) -> Path:
     """Where state is kept: in the project, or in the user's state directory (XDG)."""
     if loaded is not None:
         return loaded.root / STATE
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local/state") / "bootcfleet"
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+    # The specification has a relative path ignored: it would be another one in each directory.
+    return (base if base.is_absolute() else Path.home() / ".local/state") / "bootcfleet"
