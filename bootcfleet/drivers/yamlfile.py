@@ -78,7 +78,7 @@ def parse(text: str, file: str) -> Document:
         raise ConfigError("is nested too deeply", file=file) from error
     finally:
         loader.dispose()
-    return Document(file, data, reader.lines, reader.written)
+    return Document(file, data, reader.lines)
 
 
 class _Reader:
@@ -88,7 +88,6 @@ class _Reader:
         self.file = file
         self.loader = loader
         self.lines: dict[ValuePath, int] = {}
-        self.written: dict[ValuePath, str] = {}
         self._values = 0
         self._seen: set[int] = set()
         self._repeated = 0
@@ -117,18 +116,11 @@ class _Reader:
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(one, (*path, index)) for index, one in enumerate(node.value)]
-        return self._scalar(node, path)
-
-    def _scalar(self, node: yaml.Node, path: ValuePath) -> Any:
-        data = self.loader.construct_object(node, deep=True)
-        if data is not None and not isinstance(data, str):
-            self.written[path] = node.value
-        return data
+        return self.loader.construct_object(node, deep=True)
 
     def _mapping(self, node: yaml.MappingNode, path: ValuePath) -> dict[Any, Any]:
         result: dict[Any, Any] = {}
         merged: dict[Any, Any] = {}
-        own: dict[ValuePath, str] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if key_node.tag == "tag:yaml.org,2002:merge":
@@ -152,8 +144,4 @@ class _Reader:
                 raise ConfigError(f"the key {key!r} stands here twice", file=self.file, line=line)
             self.lines[(*path, key)] = line
             result[key] = self.value(value_node, (*path, key))
-            if (*path, key) in self.written:
-                own[(*path, key)] = self.written[(*path, key)]
-        # What is merged in (<<) goes under the keys of the mapping itself, wherever it stands.
-        self.written.update(own)
         return {**merged, **result}
