@@ -49,7 +49,7 @@ def test_there_is_none(tmp_path: Path) -> None:
 
 
 def test_one_that_is_wrong_is_not_passed_over(root: Path) -> None:
-    (root / "containerfiles/bootcfleet.yaml").write_text(TEXT + "imagess: {}\n")
+    (root / "containerfiles/bootcfleet.yaml").write_text(TEXT.format("x") + "imagess: {}\n")
     with pytest.raises(ConfigError, match=r"containerfiles/bootcfleet.yaml:4: imagess"):
         find_project(root / "containerfiles")
 
