@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bootcfleet.cli.output import JsonFlag, Output
 from bootcfleet.errors import ChecksFailedError, UsageError
+
+if TYPE_CHECKING:
+    from bootcfleet.domain.audit import AuditEntry
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -33,21 +37,17 @@ def audit(
     from bootcfleet.ops.project import find_project
 
     output = Output(as_json=as_json)
-    oldest = _since(since, datetime.now(UTC)) if since else None
+    oldest = None if since is None else _since(since, datetime.now(UTC))
     ledger = open_ledger(find_project())
     try:
         if verify:
             broken = ledger.verify()
-            count = len(ledger.entries())
             if broken:
                 raise ChecksFailedError(
                     f"the ledger's chain is broken: {broken}",
                     hint="compare it with a backup; entries after that one prove nothing",
                 )
-            if as_json:
-                output.json({"ok": True, "entries": count})
-            else:
-                output.line(f"the chain holds: {count} entries")
+            _show_whole(output, ledger.entries(limit=1))
             return
         entries = ledger.entries(action=action, subject=subject, since=oldest, limit=limit)
     finally:
@@ -79,13 +79,23 @@ def audit(
     output.table(["WHEN", "WHO", "ACTION", "SUBJECT", "OUTCOME", "DIGEST", "COMMIT"], rows)
 
 
+def _show_whole(output: Output, newest: Sequence[AuditEntry]) -> None:
+    """Say that the chain holds, and what to note of it: nothing in it tells of a missing end."""
+    count, last = (newest[0].number, newest[0].hash) if newest else (0, None)
+    if output.as_json:
+        output.json({"ok": True, "entries": count, "last": last})
+        return
+    end = f", the last one {last}" if last else ""
+    output.line(f"the chain holds: {count} {'entry' if count == 1 else 'entries'}{end}")
+
+
 def _since(text: str, now: datetime) -> datetime:
     """A moment from ``2d`` or an ISO date.  Raises `UsageError`."""
     if match := re.fullmatch(r"(\d{1,5})([mhdw])", text):
         return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"{text!r} is not a time", hint="write 30m, 2h, 7d, 4w, or 2026-11-21"
         ) from error

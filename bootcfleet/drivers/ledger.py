@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -56,6 +58,9 @@ _TRIGGERS = {
         "EXECUTE FUNCTION audit_entry_append_only()",
     ],
 }
+
+#: Seconds that a writer waits for its turn.
+_PATIENCE = 30.0
 
 #: Any number of ours, the same for all controllers: who holds it may append.
 _ADVISORY_LOCK = 0x626F6F74
@@ -114,10 +119,10 @@ class Ledger:
             entry = AuditEntry(
                 number=(last.number if last else 0) + 1,
                 at=now.astimezone(UTC),
-                actor=actor,
-                action=action,
-                subject=subject,
-                outcome=outcome,
+                actor=_storable(actor),
+                action=_storable(action),
+                subject=_storable(subject),
+                outcome=_storable(outcome),
                 git_commit=git_commit,
                 digests=dict(digests or {}),
                 # What JSON makes of the details is what is hashed, now and when it is read again.
@@ -144,7 +149,10 @@ class Ledger:
         query = sa.select(_entries).order_by(_entries.c.number.desc())
         if action is not None:
             query = query.where(
-                sa.or_(_entries.c.action == action, _entries.c.action.startswith(f"{action}."))
+                sa.or_(
+                    _entries.c.action == action,
+                    _entries.c.action.startswith(f"{action}.", autoescape=True),
+                )
             )
         if subject is not None:
             query = query.where(_entries.c.subject == subject)
@@ -178,10 +186,12 @@ class Ledger:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sa.exc.DatabaseError as error:
-            said = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+        except sa.exc.DBAPIError as error:
+            said = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
             hint = "another process may hold it, or the disk may be full or read-only"
-            if "not a database" in said or "malformed" in said:
+            if self._engine.dialect.name == "postgresql":
+                hint = f"see that the server runs and lets you in; the password is in ${PASSWORD}"
+            elif "not a database" in said or "malformed" in said:
                 hint = "it is damaged: move it away, and a new one is made (keep it as evidence)"
             raise FleetError(
                 f"the ledger {self._where} cannot be used: {said}", hint=hint
@@ -191,25 +201,26 @@ class Ledger:
 def _engine(url: str, base: Path) -> tuple[sa.Engine, str]:
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError as error:
+        driver = parsed.drivername
+    except (sa.exc.ArgumentError, ValueError) as error:
+        # The URL itself is not shown: what cannot be read may have a password in it.
         raise UsageError(
-            f"{url!r} is not a database URL", hint="for example sqlite:///.bootcfleet/ledger.db"
+            "the ledger's URL is not a database URL",
+            hint="for example sqlite:///.bootcfleet/ledger.db",
         ) from error
-    kind = parsed.get_backend_name()
-    if kind == "sqlite":
+    if driver in {"sqlite", "sqlite+pysqlite"}:
         path = base / (parsed.database or "ledger.db")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FleetError(f"{path.parent} cannot be made: {error.strerror}") from error
         engine = sa.create_engine(
-            f"sqlite:///{path}", connect_args={"timeout": 30}, isolation_level="AUTOCOMMIT"
+            f"sqlite:///{path}", connect_args={"timeout": _PATIENCE}, isolation_level="AUTOCOMMIT"
         )
         sa.event.listen(engine, "connect", _pragmas)
         return engine, str(path)
-    if kind == "postgresql":
-        if parsed.drivername == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
+    if driver in {"postgresql", "postgresql+psycopg"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")
         if password := os.environ.get(PASSWORD):
             parsed = parsed.set(password=password)
         try:
@@ -219,14 +230,34 @@ def _engine(url: str, base: Path) -> tuple[sa.Engine, str]:
                 "the PostgreSQL driver is not installed",
                 hint="pip install 'bootcfleet[postgresql]'",
             ) from error
-    raise UsageError(f"a ledger cannot be in {kind}", hint="use sqlite or postgresql")
+    raise UsageError(f"a ledger cannot be in {driver}", hint="use sqlite or postgresql")
 
 
 def _pragmas(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _use_wal(cursor)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
+
+
+def _use_wal(cursor: Any) -> None:
+    # The change to WAL does not wait for its turn as all else does (SQLite calls no busy handler
+    # for it), so of several that open a new file at once some would be told that it is locked.
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def _storable(text: str) -> str:
+    """Text that every database takes: words of a command line need be no UTF-8, and hold NUL."""
+    whole = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return whole.replace("\0", "\\x00")
 
 
 def _entry(row: Mapping[str, Any]) -> AuditEntry:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -40,8 +40,18 @@ def open_ledger(loaded: LoadedProject | None) -> Ledger:
 
 
 def current_actor() -> str:
-    """``user@machine``; under sudo the person who called it."""
-    user = os.environ.get("SUDO_USER") or getpass.getuser()
+    """``user@machine``; under sudo the person who called it.
+
+    The user is the process's own: $USER and $LOGNAME are whatever somebody sets them to.
+    """
+    uid = os.getuid()
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        # A container may run under a number that has no name.
+        user = str(uid)
+    if uid == 0:
+        user = os.environ.get("SUDO_USER") or user
     return f"{user}@{socket.gethostname()}"
 
 

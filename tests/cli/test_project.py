@@ -1,9 +1,8 @@
-"""`bootcfleet init`, `schema` and `audit`: messages, exit codes, files."""
+"""`bootcfleet init` and `schema`: messages, exit codes, files."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import jsonschema
@@ -11,7 +10,6 @@ import pytest
 import yaml
 
 from bootcfleet.cli.app import run
-from bootcfleet.drivers.ledger import Ledger
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +69,6 @@ def test_init_refuses_to_overwrite_and_force_says_what_it_replaces(
         (["init", "acme", "--registry", "a b"], "registry"),
         (["image", "list"], "there is no bootcfleet.yaml in"),
         (["fleet", "status"], "no inventory"),
-        (["audit", "--since", "soon"], "'soon' is not a time"),
     ],
 )
 def test_mistakes(
@@ -99,38 +96,3 @@ def test_usage_errors_have_exit_code_2(
 ) -> None:
     assert run(words) == 2
     assert capsys.readouterr().err
-
-
-def test_the_audit_of_a_project(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["audit"]) == 0
-    assert capsys.readouterr().out == "no entries\n"
-    ledger = Ledger.open("sqlite:///ledger.db", base=here / "state/bootcfleet")
-    for number, outcome in enumerate(("updated", "failed")):
-        ledger.record(
-            "fleet.upgrade.host",
-            f"h{number}",
-            outcome,
-            actor="me@here",
-            now=datetime.now(UTC),
-            git_commit="c" * 40,
-            digests={"before": "sha256:" + "a" * 64, "after": "sha256:" + "b" * 64},
-        )
-    assert run(["audit", "--subject", "h1"]) == 0
-    header, row = capsys.readouterr().out.splitlines()
-    assert header.split() == ["WHEN", "WHO", "ACTION", "SUBJECT", "OUTCOME", "DIGEST", "COMMIT"]
-    assert "aaaaaaaaaaaa → bbbbbbbbbbbb" in row
-    assert row.endswith("c" * 12)
-    assert run(["audit", "--json", "--since", "1h", "--action", "fleet"]) == 0
-    assert [entry["outcome"] for entry in json.loads(capsys.readouterr().out)] == [
-        "updated",
-        "failed",
-    ]
-    assert run(["audit", "--verify"]) == 0
-    assert capsys.readouterr().out == "the chain holds: 2 entries\n"
-    import sqlite3
-
-    with sqlite3.connect(here / "state/bootcfleet/ledger.db") as connection:
-        connection.execute("DROP TRIGGER audit_entry_no_delete")
-        connection.execute("DELETE FROM audit_entry WHERE number = 1")
-    assert run(["audit", "--verify"]) == 3
-    assert "entry 1 is missing" in capsys.readouterr().err

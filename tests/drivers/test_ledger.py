@@ -147,6 +147,45 @@ def test_a_writer_that_is_killed_leaves_a_whole_chain(tmp_path: Path) -> None:
     assert len(ledger.entries()) > 20
 
 
+def open_and_write(base: str) -> str:
+    try:
+        ledger = Ledger.open("sqlite:///ledger.db", base=Path(base))
+        write(ledger)
+        ledger.close()
+    except FleetError as error:
+        return error.message
+    return ""
+
+
+def test_several_that_open_a_new_ledger_at_once(tmp_path: Path) -> None:
+    """The change of a new file to WAL waits for nobody by itself."""
+    with multiprocessing.get_context("spawn").Pool(6) as pool:
+        for round_ in range(20):
+            base = tmp_path / str(round_)
+            base.mkdir()
+            assert pool.map(open_and_write, [str(base)] * 6, chunksize=1) == [""] * 6
+            ledger = Ledger.open("sqlite:///ledger.db", base=base)
+            assert len(ledger.entries()) == 6
+            assert ledger.verify() is None
+            ledger.close()
+
+
+@pytest.mark.parametrize("text", ["\udcff", "a\0b", "\u00fc \U0001f600", "'; DROP TABLE x; --", ""])
+def test_any_text_is_kept(ledger: Ledger, text: str) -> None:
+    """Words of a command line are bytes: they need be no UTF-8."""
+    entry = ledger.record(
+        text, text, text, actor=text, now=NOW, digests={text: text}, details={text: [text]}
+    )
+    assert ledger.entries() == [entry]
+    assert ledger.verify() is None
+
+
+def test_signs_of_a_pattern_mean_themselves(ledger: Ledger) -> None:
+    write(ledger, action="imageXbuild.push")
+    assert ledger.entries(action="image_build") == []
+    assert ledger.entries(action="image%") == []
+
+
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_bytes(b"not a database at all, " * 100)
     with pytest.raises(FleetError, match="file is not a database") as caught:
@@ -161,7 +200,17 @@ def test_a_newer_schema(ledger: Ledger, tmp_path: Path) -> None:
         Ledger.open("sqlite:///state/ledger.db", base=tmp_path)
 
 
-@pytest.mark.parametrize("url", ["nonsense", "mysql://db/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense-hunter2",
+        "postgresql://me:hunter2@db:port/x",
+        "mysql://me:hunter2@db/x",
+        "sqlite+other:///x",
+    ],
+)
 def test_urls_that_are_no_ledger(tmp_path: Path, url: str) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as caught:
         Ledger.open(url, base=tmp_path)
+    assert "hunter2" not in f"{caught.value.message} {caught.value.hint}"
+    assert list(tmp_path.iterdir()) == []
