@@ -241,8 +241,8 @@ def _pragmas(connection: Any, _record: Any) -> None:
 
 
 def _use_wal(cursor: Any) -> None:
-    # The change to WAL does not wait for its turn as all else does (SQLite calls no busy handler
-    # for it), so of several that open a new file at once some would be told that it is locked.
+    # While somebody writes, SQLite refuses the change to WAL at once, whatever the timeout is: of
+    # several that open a new file together, some would be told that it is locked.
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:

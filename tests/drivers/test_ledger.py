@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootcfleet.domain.audit import GENESIS, AuditEntry, verify_chain
+from bootcfleet.drivers import ledger as ledger_module
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.errors import FleetError, UsageError
 
@@ -147,27 +148,33 @@ def test_a_writer_that_is_killed_leaves_a_whole_chain(tmp_path: Path) -> None:
     assert len(ledger.entries()) > 20
 
 
-def open_and_write(base: str) -> str:
-    try:
-        ledger = Ledger.open("sqlite:///ledger.db", base=Path(base))
-        write(ledger)
-        ledger.close()
-    except FleetError as error:
-        return error.message
-    return ""
+def test_a_new_ledger_while_another_process_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite refuses the change to WAL at once while somebody writes, whatever the timeout is."""
+    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        other.execute("COMMIT")
+
+    monkeypatch.setattr(ledger_module.time, "sleep", sleep)
+    ledger = Ledger.open("sqlite:///ledger.db", base=tmp_path)
+    other.close()
+    assert len(waited) == 1
+    write(ledger)
+    assert ledger.verify() is None
 
 
-def test_several_that_open_a_new_ledger_at_once(tmp_path: Path) -> None:
-    """The change of a new file to WAL waits for nobody by itself."""
-    with multiprocessing.get_context("spawn").Pool(6) as pool:
-        for round_ in range(20):
-            base = tmp_path / str(round_)
-            base.mkdir()
-            assert pool.map(open_and_write, [str(base)] * 6, chunksize=1) == [""] * 6
-            ledger = Ledger.open("sqlite:///ledger.db", base=base)
-            assert len(ledger.entries()) == 6
-            assert ledger.verify() is None
-            ledger.close()
+def test_a_ledger_that_stays_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "_PATIENCE", 0.0)
+    with sqlite3.connect(tmp_path / "ledger.db", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(FleetError, match="database is locked") as caught:
+            Ledger.open("sqlite:///ledger.db", base=tmp_path)
+    assert "another process may hold it" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("text", ["\udcff", "a\0b", "\u00fc \U0001f600", "'; DROP TABLE x; --", ""])
