@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from bootcfleet.domain.inventory_native import INVENTORY_MODEL
+from bootcfleet.domain.inventory_native import INVENTORY_MODEL, parse_inventory
 from bootcfleet.domain.project import Project, parse_project
 from bootcfleet.domain.reference import ImageRef, valid_name
 from bootcfleet.drivers import yamlfile
 from bootcfleet.drivers.command import write_atomic
 from bootcfleet.drivers.shipped import shipped_dir
-from bootcfleet.errors import UsageError
+from bootcfleet.errors import FleetError, UsageError
 
 #: The templates that a new project gets a copy of, so that they are versioned with it.
 TEMPLATES = ("_shared", "soe", "web", "database", "container-host")
@@ -37,7 +39,7 @@ images:
   # The standard operating environment: what all hosts have in common.
   # Its variables are described in containerfiles/soe/template.yaml.
   soe:
-    description: Standard operating environment of {name}
+    description: Standard operating environment
     # Any bootc base: registry.redhat.io/rhel10/rhel-bootc, quay.io/centos-bootc/centos-bootc,
     # quay.io/fedora/fedora-bootc. With a digest (…@sha256:…) the build repeats exactly.
     base: {base}
@@ -121,7 +123,7 @@ def init_project(directory: Path, *, registry: str, base: str, force: bool) -> W
     """Write a project into `directory`, named after it.
 
     Refuses to overwrite unless `force`; everything is checked before the first
-    byte is written.  Raises `UsageError`.
+    byte is written.  Raises `UsageError`, and `FleetError` when the disk refuses.
     """
     name = directory.name
     if not valid_name(name):
@@ -130,13 +132,13 @@ def init_project(directory: Path, *, registry: str, base: str, force: bool) -> W
             hint="lower-case letters, digits, '.', '-' and '_', beginning and ending with a letter "
             "or digit",
         )
-    ImageRef.parse(base)
-    files = _files(name, registry, base)
-    # Refuse to write what could not be read back, whatever the options held.
-    parse_project(yamlfile.parse(files["bootcfleet.yaml"].decode(), "bootcfleet.yaml"))
-    if directory.exists() and not directory.is_dir():
-        raise UsageError(f"{directory} is there and is not a directory")
-    there = sorted(path for path in files if (directory / path).exists())
+    # Written as they were understood: an option cannot bring in a line of its own.
+    prefix = ImageRef.parse(f"{registry.rstrip('/')}/image").name.removesuffix("/image")
+    files = _files(name, prefix, str(ImageRef.parse(base)))
+    _read_back(files)
+    # A link that leads nowhere is there, too.
+    there = sorted(path for path in files if os.path.lexists(directory / path))
+    _refuse_obstacles(directory, files)
     if there and not force:
         shown = there[:5] + ([f"and {len(there) - 5} more"] if len(there) > 5 else [])
         raise UsageError(
@@ -146,8 +148,41 @@ def init_project(directory: Path, *, registry: str, base: str, force: bool) -> W
         )
     for path, data in files.items():
         source_mode = 0o755 if data.startswith(b"#!") else 0o644
-        write_atomic(directory / path, data, mode=source_mode)
+        try:
+            write_atomic(directory / path, data, mode=source_mode)
+        except OSError as error:
+            raise FleetError(
+                f"{directory / path} cannot be written: {error.strerror}",
+                hint="when that is mended, run it again with --force",
+            ) from error
     return Written(directory, tuple(sorted(files)), tuple(there))
+
+
+def _read_back(files: Mapping[str, bytes]) -> None:
+    """Refuse to write what could not be read: the project and the inventory."""
+    for name, parse in (("bootcfleet.yaml", parse_project), ("inventory.yaml", parse_inventory)):
+        parse(yamlfile.parse(files[name].decode(), name))
+
+
+def _refuse_obstacles(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Raise `UsageError` for a directory in a file's place, and a file in a directory's."""
+    for path in (directory / path for path in files):
+        if path.is_dir() and not path.is_symlink():
+            raise UsageError(
+                f"{path} is a directory where a file is to be", hint="move it away first"
+            )
+        for folder in path.parents:
+            if os.path.lexists(folder):
+                if not folder.is_dir():
+                    raise UsageError(
+                        f"{folder} is there and is not a directory", hint="choose another name"
+                    )
+                break
+
+
+def _plain(name: str) -> str:
+    """The name in YAML: in quotes where it would be read as a number or as true."""
+    return name if yamlfile.parse(name, "name").data == name else f'"{name}"'
 
 
 def schema(which: str) -> dict[str, object]:
@@ -161,7 +196,9 @@ def schema(which: str) -> dict[str, object]:
 def _files(name: str, registry: str, base: str) -> dict[str, bytes]:
     """Everything that a new project has: path → bytes."""
     found = {
-        "bootcfleet.yaml": _PROJECT.format(name=name, registry=registry, base=base).encode(),
+        "bootcfleet.yaml": _PROJECT.format(
+            name=_plain(name), registry=registry, base=base
+        ).encode(),
         "inventory.yaml": _INVENTORY.format(registry=registry).encode(),
         "bootcfleet.schema.json": _dump(schema("project")),
         "inventory.schema.json": _dump(schema("inventory")),
