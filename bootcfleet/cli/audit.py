@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,10 @@ from bootcfleet.cli.output import JsonFlag, Output
 from bootcfleet.errors import ChecksFailedError, UsageError
 
 if TYPE_CHECKING:
-    from bootcfleet.domain.audit import AuditEntry
+    from bootcfleet.domain.audit import ChainReport
+
+#: How many entries a table has when nobody says.
+SHOWN = 50
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -26,10 +28,19 @@ def audit(
     since: Annotated[
         str | None, typer.Option(help="Not older than 30m, 2h, 7d, 4w, or a date.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", help="The newest N.", min=1)] = 50,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", "-n", help="The newest N. Default: 50; all with --json.", min=1, max=2**31
+        ),
+    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Check the chain of hashes; exit code 3 if broken.")
     ] = False,
+    noted: Annotated[
+        str | None,
+        typer.Option(help="With --verify: a hash that it showed earlier, and that must be there."),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Who did what, when, and with which digests: the ledger, newest last."""
@@ -37,19 +48,18 @@ def audit(
     from bootcfleet.ops.project import find_project
 
     output = Output(as_json=as_json)
+    if noted is not None and not verify:
+        raise UsageError(
+            "--noted is for --verify", hint=f"bootcfleet audit --verify --noted {noted}"
+        )
     oldest = None if since is None else _since(since, datetime.now(UTC))
     ledger = open_ledger(find_project())
     try:
         if verify:
-            broken = ledger.verify()
-            if broken:
-                raise ChecksFailedError(
-                    f"the ledger's chain is broken: {broken}",
-                    hint="compare it with a backup; entries after that one prove nothing",
-                )
-            _show_whole(output, ledger.entries(limit=1))
+            _show_chain(output, ledger.check(noted=noted))
             return
-        entries = ledger.entries(action=action, subject=subject, since=oldest, limit=limit)
+        most = limit if limit or as_json else SHOWN + 1
+        entries = ledger.entries(action=action, subject=subject, since=oldest, limit=most)
     finally:
         ledger.close()
     if as_json:
@@ -58,8 +68,9 @@ def audit(
     if not entries:
         output.line("no entries")
         return
+    more = limit is None and len(entries) > SHOWN
     rows = []
-    for entry in entries:
+    for entry in entries[-SHOWN:] if more else entries:
         digests = {
             key: value.removeprefix("sha256:")[:12] for key, value in entry.digests.items() if value
         }
@@ -77,15 +88,26 @@ def audit(
             ]
         )
     output.table(["WHEN", "WHO", "ACTION", "SUBJECT", "OUTCOME", "DIGEST", "COMMIT"], rows)
+    if more:
+        output.line(f"older entries are not shown: --limit {10 * SHOWN} shows more, --json all")
 
 
-def _show_whole(output: Output, newest: Sequence[AuditEntry]) -> None:
-    """Say that the chain holds, and what to note of it: nothing in it tells of a missing end."""
-    count, last = (newest[0].number, newest[0].hash) if newest else (0, None)
+def _show_chain(output: Output, report: ChainReport) -> None:
+    """Say that the chain holds, and what to note of it: nothing in it tells of a missing end.
+
+    Raises `ChecksFailedError` when it does not hold.
+    """
+    if report.broken:
+        raise ChecksFailedError(
+            f"the ledger's chain is broken: {report.broken}",
+            details=[f"the first {report.entries} hold"] if report.entries else (),
+            hint="compare it with a backup; entries after that one prove nothing",
+        )
+    count = report.entries
     if output.as_json:
-        output.json({"ok": True, "entries": count, "last": last})
+        output.json({"ok": True, "entries": count, "last": report.last})
         return
-    end = f", the last one {last}" if last else ""
+    end = f", the last one {report.last}" if report.last else ""
     output.line(f"the chain holds: {count} {'entry' if count == 1 else 'entries'}{end}")
 
 

@@ -61,15 +61,49 @@ class AuditEntry:
         }
 
 
+@dataclass(frozen=True)
+class ChainReport:
+    """What a walk along the chain found.
+
+    `entries` is how many hold, from the first one on; `last` the hash of the last of
+    them; `broken` says why the chain does not hold, or is None.
+    """
+
+    entries: int = 0
+    last: str | None = None
+    broken: str | None = None
+
+
+def check_chain(entries: Iterable[AuditEntry], *, noted: str | None = None) -> ChainReport:
+    """Walk along the chain, given from its first entry on.
+
+    A chain cannot say by itself that its newest entries were removed, or that all of
+    it was written anew.  `noted` can: a hash that somebody kept, and that an entry must have.
+    """
+    report = ChainReport()
+    met = noted is None
+    for entry in entries:
+        number = report.entries + 1
+        broken = None
+        if entry.number != number:
+            broken = f"entry {number} is missing: entry {entry.number} stands in its place"
+        elif entry.previous != (report.last or GENESIS):
+            broken = f"entry {number} does not follow the entry before it"
+        elif entry.digest() != entry.hash:
+            broken = f"entry {number} was changed after it was written"
+        if broken:
+            return replace(report, broken=broken)
+        report = ChainReport(number, entry.hash)
+        met = met or entry.hash == noted
+    if met:
+        return report
+    return replace(
+        report,
+        broken=f"no entry has the hash {noted}: entries after entry {report.entries} were removed, "
+        "or the chain was written anew",
+    )
+
+
 def verify_chain(entries: Iterable[AuditEntry]) -> str | None:
     """Why the chain is broken, naming the first entry that is; None when it holds."""
-    previous = GENESIS
-    for number, entry in enumerate(entries, 1):
-        if entry.number != number:
-            return f"entry {number} is missing: entry {entry.number} stands in its place"
-        if entry.previous != previous:
-            return f"entry {number} does not follow the entry before it"
-        if entry.digest() != entry.hash:
-            return f"entry {number} was changed after it was written"
-        previous = entry.hash
-    return None
+    return check_chain(entries).broken

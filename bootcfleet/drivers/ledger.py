@@ -12,15 +12,16 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from bootcfleet.domain.audit import GENESIS, AuditEntry, verify_chain
+from bootcfleet.domain.audit import GENESIS, AuditEntry, ChainReport, check_chain
 from bootcfleet.errors import FleetError, ToolMissingError, UsageError
 
 SCHEMA_VERSION = 1
@@ -64,6 +65,10 @@ _PATIENCE = 30.0
 
 #: Any number of ours, the same for all controllers: who holds it may append.
 _ADVISORY_LOCK = 0x626F6F74
+
+
+class DamagedEntryError(FleetError):
+    """An entry that cannot be what was recorded."""
 
 
 class Ledger:
@@ -129,9 +134,7 @@ class Ledger:
                 details=json.loads(json.dumps(details or {}, default=str)),
                 previous=last.hash if last else GENESIS,
             ).sealed()
-            row = entry.to_json()
-            row |= {key: json.dumps(row[key], sort_keys=True) for key in ("digests", "details")}
-            connection.execute(_entries.insert().values(**row))
+            connection.execute(_entries.insert().values(**_row(entry)))
             return entry
 
     def entries(
@@ -144,7 +147,7 @@ class Ledger:
     ) -> list[AuditEntry]:
         """Entries, oldest first; with `limit` the newest ones.  `action` takes its sub-actions.
 
-        Raises `FleetError`.
+        Raises `FleetError`, and `DamagedEntryError` for an entry that cannot be what was recorded.
         """
         query = sa.select(_entries).order_by(_entries.c.number.desc())
         if action is not None:
@@ -163,9 +166,29 @@ class Ledger:
             rows = connection.execute(query.limit(limit)).all()
         return [_entry(dict(row._mapping)) for row in reversed(rows)]
 
+    def check(self, *, noted: str | None = None) -> ChainReport:
+        """Walk along the whole chain (see `check_chain`).  Raises `FleetError`."""
+        readable = ChainReport()
+
+        def walk(rows: Iterable[sa.Row[Any]]) -> Iterator[AuditEntry]:
+            nonlocal readable
+            for row in rows:
+                entry = _entry(dict(row._mapping))
+                yield entry
+                readable = ChainReport(entry.number, entry.hash)
+
+        query = sa.select(_entries).order_by(_entries.c.number)
+        with self._errors(), self._engine.connect() as connection:
+            # Not all at once: a ledger of years has many entries.
+            rows = connection.execution_options(yield_per=1000).execute(query)
+            try:
+                return check_chain(walk(rows), noted=noted)
+            except DamagedEntryError as error:
+                return replace(readable, broken=error.message)
+
     def verify(self) -> str | None:
         """Why the chain is broken, or None.  Raises `FleetError`."""
-        return verify_chain(self.entries())
+        return self.check().broken
 
     def close(self) -> None:
         """Close the connections."""
@@ -261,11 +284,36 @@ def _storable(text: str) -> str:
 
 
 def _entry(row: Mapping[str, Any]) -> AuditEntry:
-    return AuditEntry(
-        **{
-            **row,
-            "at": datetime.fromisoformat(row["at"]),
-            "digests": json.loads(row["digests"]),
-            "details": json.loads(row["details"]),
-        }
+    """The entry of a row.
+
+    Raises `DamagedEntryError` for a row that is not, to the letter, what `record`
+    writes: the hash covers the meaning only, and SQLite keeps any type in any column.
+    """
+    damaged = DamagedEntryError(
+        f"entry {row['number']} was changed after it was written",
+        hint="`bootcfleet audit --verify` says how far the ledger holds",
     )
+    texts = [value for name, value in row.items() if name != "number" and value is not None]
+    if not all(isinstance(value, str) for value in texts):
+        raise damaged
+    try:
+        entry = AuditEntry(
+            **{
+                **row,
+                "at": datetime.fromisoformat(row["at"]),
+                "digests": json.loads(row["digests"]),
+                "details": json.loads(row["details"]),
+            }
+        )
+        same = _row(entry) == row
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise damaged from error
+    if not same:
+        raise damaged
+    return entry
+
+
+def _row(entry: AuditEntry) -> dict[str, Any]:
+    """What is written for an entry."""
+    row = entry.to_json()
+    return row | {key: json.dumps(row[key], sort_keys=True) for key in ("digests", "details")}

@@ -97,16 +97,82 @@ def test_the_chain_holds(two: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == {"ok": True, "entries": 2, "last": last}
 
 
-def test_the_chain_is_broken(two: None, database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def tamper(database: Path, statement: str) -> None:
+    """As somebody with every right on the database can."""
     with sqlite3.connect(database) as connection:
-        connection.execute("DROP TRIGGER audit_entry_no_delete")
-        connection.execute("DELETE FROM audit_entry WHERE number = 1")
+        query = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+        for (name,) in connection.execute(query).fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("DELETE FROM audit_entry WHERE number = 1", "entry 1 is missing"),
+        ("UPDATE audit_entry SET number = 9 WHERE number = 2", "entry 2 is missing"),
+        ("UPDATE audit_entry SET previous = hash WHERE number = 2", "entry 2 does not follow"),
+        ("UPDATE audit_entry SET outcome = 'done' WHERE number = 2", "entry 2 was changed"),
+        # What cannot be read, or reads the same and is not what was written.
+        ("UPDATE audit_entry SET details = '{' WHERE number = 2", "entry 2 was changed"),
+        ("UPDATE audit_entry SET details = '[]' WHERE number = 2", "entry 2 was changed"),
+        ("UPDATE audit_entry SET details = '{ }' WHERE number = 2", "entry 2 was changed"),
+        ("UPDATE audit_entry SET at = 'yesterday' WHERE number = 2", "entry 2 was changed"),
+        ("UPDATE audit_entry SET at = replace(at, 'T', ' ')", "entry 1 was changed"),
+        ("UPDATE audit_entry SET subject = x'00ff' WHERE number = 2", "entry 2 was changed"),
+        ("UPDATE audit_entry SET git_commit = x'63' WHERE number = 2", "entry 2 was changed"),
+    ],
+)
+def test_the_chain_is_broken(
+    two: None,
+    database: Path,
+    capsys: pytest.CaptureFixture[str],
+    statement: str,
+    words: str,
+) -> None:
+    tamper(database, statement)
     assert run(["audit", "--verify"]) == 3
     said = capsys.readouterr()
     assert said.out == ""
-    assert "entry 1 is missing" in said.err
+    assert words in said.err
     assert run(["audit", "--verify", "--json"]) == 3
     assert json.loads(capsys.readouterr().err)["error"]["exit_code"] == 3
+    # The entries that can be read are shown; one that cannot is named.
+    code = run(["audit"])
+    shown = capsys.readouterr()
+    assert (code == 0 and shown.out) or (code == 1 and words in shown.err)
+
+
+def test_a_cut_end_shows_against_a_noted_hash(
+    two: None, database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["audit", "--verify", "--json"]) == 0
+    noted = json.loads(capsys.readouterr().out)["last"]
+    assert run(["audit", "--verify", "--noted", noted]) == 0
+    tamper(database, "DELETE FROM audit_entry WHERE number = 2")
+    assert run(["audit", "--verify"]) == 0
+    capsys.readouterr()
+    assert run(["audit", "--verify", "--noted", noted]) == 3
+    assert f"no entry has the hash {noted}" in capsys.readouterr().err
+    assert run(["audit", "--noted", noted]) == 2
+    assert "--verify --noted" in capsys.readouterr().err
+
+
+def test_the_table_says_what_it_leaves_out_and_json_leaves_out_nothing(
+    database: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = Ledger.open("sqlite:///ledger.db", base=database.parent)
+    for number in range(51):
+        ledger.record("fleet.exec", f"h{number}", "done", actor="me", now=datetime.now(UTC))
+    ledger.close()
+    assert run(["audit"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 50 + 1
+    assert " h50 " in lines[-2]
+    assert "--limit" in lines[-1]
+    assert len(outcomes(capsys)) == 51
+    assert run(["audit", "--limit", "51"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 52
 
 
 @pytest.mark.parametrize(

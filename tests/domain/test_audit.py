@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bootcfleet.domain.audit import GENESIS, AuditEntry, verify_chain
+from bootcfleet.domain.audit import GENESIS, AuditEntry, ChainReport, check_chain, verify_chain
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 ENTRY = AuditEntry(
@@ -112,3 +112,55 @@ def test_no_other_order_holds(order: list[int]) -> None:
 def test_any_text_has_a_hash(details: dict[str, Any], subject: str) -> None:
     entry = replace(ENTRY, subject=subject, details=details).sealed()
     assert verify_chain([entry]) is None
+
+
+def test_how_far_a_chain_holds() -> None:
+    entries = chain(4)
+    assert check_chain([]) == ChainReport()
+    assert check_chain(entries) == ChainReport(4, entries[3].hash)
+    report = check_chain([*entries[:2], entries[3]])
+    assert (report.entries, report.last) == (2, entries[1].hash)
+
+
+def test_a_noted_hash_shows_what_the_chain_alone_cannot() -> None:
+    entries = chain(5)
+    noted = entries[3].hash
+    assert check_chain(entries, noted=noted).broken is None
+    assert verify_chain(entries[:3]) is None  # the end was cut off, and nothing shows
+    cut = check_chain(entries[:3], noted=noted)
+    assert (cut.broken or "").startswith(f"no entry has the hash {noted}: entries after entry 3")
+    anew = [replace(ENTRY, actor="somebody").sealed()]
+    assert verify_chain(anew) is None
+    assert check_chain(anew, noted=ENTRY.hash).broken is not None
+    assert check_chain([], noted=ENTRY.hash).broken is not None
+
+
+facts = {name: st.text(max_size=4) for name in ("actor", "action", "subject", "outcome")} | {
+    "at": st.datetimes(timezones=st.just(UTC)),
+    "git_commit": st.none() | st.text(max_size=4),
+    "digests": st.dictionaries(st.text(max_size=2), st.text(max_size=2), max_size=2),
+    "details": st.dictionaries(
+        st.text(max_size=2), st.none() | st.booleans() | st.integers() | st.text(), max_size=2
+    ),
+}
+
+
+@given(st.data())
+def test_any_change_of_any_field_is_found(data: st.DataObject) -> None:
+    entries: list[AuditEntry] = []
+    for number in range(1, data.draw(st.integers(2, 5)) + 1):
+        previous = entries[-1].hash if entries else GENESIS
+        one = data.draw(st.fixed_dictionaries(facts))
+        entries.append(AuditEntry(number=number, previous=previous, **one).sealed())
+    at = data.draw(st.integers(0, len(entries) - 1))
+    name = data.draw(st.sampled_from(sorted(facts)))
+    changed = replace(entries[at], **{name: data.draw(facts[name])})
+    # As JSON: for Python, 1 and True are equal.
+    assume(json.dumps(changed.to_json()) != json.dumps(entries[at].to_json()))
+    assume(getattr(changed, name) != getattr(entries[at], name) or name == "details")
+    report = check_chain([*entries[:at], changed, *entries[at + 1 :]])
+    assert report.broken == f"entry {at + 1} was changed after it was written"
+    assert report.entries == at
+    if at < len(entries) - 1:
+        forged = [*entries[:at], changed.sealed(), *entries[at + 1 :]]
+        assert verify_chain(forged) == f"entry {at + 2} does not follow the entry before it"
