@@ -50,6 +50,14 @@ _TRIGGERS = {
         f"CREATE TRIGGER IF NOT EXISTS audit_entry_no_{verb.lower()} BEFORE {verb} ON audit_entry "
         "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
         for verb in ("UPDATE", "DELETE")
+    ]
+    + [
+        # REPLACE INTO would remove an entry without a DELETE: what is inserted follows the newest.
+        "CREATE TRIGGER IF NOT EXISTS audit_entry_in_order BEFORE INSERT ON audit_entry "
+        "WHEN NEW.number IS NOT (SELECT coalesce(max(number), 0) + 1 FROM audit_entry) "
+        "OR NEW.previous IS NOT coalesce("
+        "(SELECT hash FROM audit_entry ORDER BY number DESC LIMIT 1), printf('%064d', 0)) "
+        "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only: this does not follow'); END"
     ],
     "postgresql": [
         "CREATE OR REPLACE FUNCTION audit_entry_append_only() RETURNS trigger AS $$ BEGIN "
@@ -57,6 +65,15 @@ _TRIGGERS = {
         "DROP TRIGGER IF EXISTS audit_entry_append_only ON audit_entry",
         "CREATE TRIGGER audit_entry_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_entry "
         "EXECUTE FUNCTION audit_entry_append_only()",
+        "CREATE OR REPLACE FUNCTION audit_entry_in_order() RETURNS trigger AS $$ BEGIN "
+        "IF NEW.number <> (SELECT coalesce(max(number), 0) + 1 FROM audit_entry) "
+        "OR NEW.previous <> coalesce("
+        "(SELECT hash FROM audit_entry ORDER BY number DESC LIMIT 1), repeat('0', 64)) "
+        "THEN RAISE EXCEPTION 'the ledger is append-only: this does not follow'; END IF; "
+        "RETURN NEW; END $$ LANGUAGE plpgsql",
+        "DROP TRIGGER IF EXISTS audit_entry_in_order ON audit_entry",
+        "CREATE TRIGGER audit_entry_in_order BEFORE INSERT ON audit_entry "
+        "FOR EACH ROW EXECUTE FUNCTION audit_entry_in_order()",
     ],
 }
 
@@ -65,6 +82,16 @@ _PATIENCE = 30.0
 
 #: Any number of ours, the same for all controllers: who holds it may append.
 _ADVISORY_LOCK = 0x626F6F74
+
+
+#: How a writer on PostgreSQL takes its turn, whatever the server's or the user's settings are:
+#: it waits as long as on SQLite, and its entry is on disk when the transaction has ended.
+_TURN = (
+    f"SET LOCAL lock_timeout = '{_PATIENCE:g}s'",
+    "SELECT set_config('synchronous_commit', 'on', true) "
+    "WHERE current_setting('synchronous_commit') = 'off'",
+    f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})",
+)
 
 
 class DamagedEntryError(FleetError):
@@ -201,7 +228,8 @@ class Ledger:
             if self._engine.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             else:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+                for statement in _TURN:
+                    connection.exec_driver_sql(statement)
             yield connection
             connection.commit()
 
@@ -212,7 +240,9 @@ class Ledger:
         except sa.exc.DBAPIError as error:
             said = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
             hint = "another process may hold it, or the disk may be full or read-only"
-            if self._engine.dialect.name == "postgresql":
+            if "lock timeout" in said:
+                hint = "another process holds it: pg_stat_activity on the server says which"
+            elif self._engine.dialect.name == "postgresql":
                 hint = f"see that the server runs and lets you in; the password is in ${PASSWORD}"
             elif "not a database" in said or "malformed" in said:
                 hint = "it is damaged: move it away, and a new one is made (keep it as evidence)"
@@ -247,7 +277,15 @@ def _engine(url: str, base: Path) -> tuple[sa.Engine, str]:
         if password := os.environ.get(PASSWORD):
             parsed = parsed.set(password=password)
         try:
-            return sa.create_engine(parsed), parsed.render_as_string(hide_password=True)
+            engine = sa.create_engine(
+                parsed,
+                # A stricter level would still see the chain as it was before the wait for a turn.
+                isolation_level="READ COMMITTED",
+                # A rollout waits for reboots: by then the server may have cut the connection.
+                pool_pre_ping=True,
+                connect_args={} if "connect_timeout" in parsed.query else {"connect_timeout": 10},
+            )
+            return engine, parsed.render_as_string(hide_password=True)
         except ModuleNotFoundError as error:
             raise ToolMissingError(
                 "the PostgreSQL driver is not installed",

@@ -63,8 +63,21 @@ def test_it_is_durable_sqlite(ledger: Ledger, tmp_path: Path) -> None:
     assert (mode, synchronous) == ("wal", 2)
 
 
+COPY = "INSERT INTO audit_entry"
+COLUMNS = "at, actor, action, subject, outcome, git_commit, digests, details"
+
+
 @pytest.mark.parametrize(
-    "statement", ["UPDATE audit_entry SET actor = 'x'", "DELETE FROM audit_entry"]
+    "statement",
+    [
+        "UPDATE audit_entry SET actor = 'x'",
+        "DELETE FROM audit_entry",
+        f"{COPY.replace('INSERT', 'REPLACE')} SELECT 1, {COLUMNS}, previous, hash FROM audit_entry",
+        f"{COPY.replace('INSERT', 'INSERT OR REPLACE')} "
+        f"SELECT 2, {COLUMNS}, previous, hash FROM audit_entry",
+        f"{COPY} SELECT 2, {COLUMNS}, previous, 'h' FROM audit_entry",  # a fork
+        f"{COPY} SELECT 3, {COLUMNS}, hash, 'h' FROM audit_entry",  # a gap
+    ],
 )
 def test_entries_cannot_be_changed_or_removed(
     ledger: Ledger, tmp_path: Path, statement: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pwd
 import shutil
@@ -12,10 +13,13 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
 
+from bootcfleet.domain.audit import AuditEntry
+from bootcfleet.drivers import ledger as ledger_module
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.errors import FleetError
 from tests.tools import need_root
@@ -64,15 +68,46 @@ def url() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_one_chain_under_several_writers(
-    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def empty(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The URL of a new database on that server."""
     monkeypatch.setenv("BOOTCFLEET_LEDGER_PASSWORD", PASSWORD)
+    name = f"ledger{next(_numbers)}"
+    engine = sa.create_engine(
+        sa.make_url(url).set(drivername="postgresql+psycopg", password=PASSWORD),
+        isolation_level="AUTOCOMMIT",
+    )
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return url.replace("/postgres", f"/{name}")
+
+
+_numbers = itertools.count()
+
+
+def record(ledger: Ledger) -> AuditEntry:
+    return ledger.record("a", "s", "done", actor="me", now=datetime.now(UTC), details={"ü": 1})
+
+
+@pytest.mark.parametrize("level", ["read committed", "serializable"])
+def test_one_chain_under_several_writers(empty: str, tmp_path: Path, level: str) -> None:
+    """Whatever isolation the server gives by itself: the first write makes the tables."""
+    name = urlsplit(empty).path[1:]
+    engine = sa.create_engine(
+        sa.make_url(empty).set(drivername="postgresql+psycopg", password=PASSWORD)
+    )
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(f"ALTER DATABASE {name} SET default_transaction_isolation = '{level}'")
+        )
+    engine.dispose()
+    url = empty
 
     def write() -> None:
         ledger = Ledger.open(url, base=tmp_path)
         for _ in range(10):
-            ledger.record("a", "s", "done", actor="me", now=datetime.now(UTC), details={"ü": 1})
+            record(ledger)
         ledger.close()
 
     threads = [threading.Thread(target=write) for _ in range(4)]
@@ -83,13 +118,86 @@ def test_one_chain_under_several_writers(
     ledger = Ledger.open(url, base=tmp_path)
     assert len(ledger.entries()) == 40
     assert ledger.verify() is None
-    for statement in ("UPDATE audit_entry SET actor = 'x'", "TRUNCATE audit_entry"):
+    for statement in (
+        "UPDATE audit_entry SET actor = 'x'",
+        "DELETE FROM audit_entry",
+        "TRUNCATE audit_entry",
+        # A fork of the chain, and a gap in it.
+        "INSERT INTO audit_entry SELECT 41, at, actor, action, subject, outcome, git_commit, "
+        "digests, details, previous, 'h' FROM audit_entry WHERE number = 40",
+        "INSERT INTO audit_entry SELECT 42, at, actor, action, subject, outcome, git_commit, "
+        "digests, details, hash, 'h' FROM audit_entry WHERE number = 40",
+    ):
         with (
             ledger._engine.connect() as connection,
             pytest.raises(sa.exc.DatabaseError, match="append-only"),
         ):
             connection.execute(sa.text(statement))
     ledger.close()
+
+
+def test_a_connection_that_the_server_cut(empty: str, tmp_path: Path) -> None:
+    """A rollout waits for reboots, and firewalls and restarts cut what is idle."""
+    ledger = Ledger.open(empty, base=tmp_path)
+    record(ledger)
+    other = Ledger.open(empty, base=tmp_path)
+    with other._engine.connect() as connection:
+        cut = connection.execute(
+            sa.text(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        ).scalar()
+    assert cut == 1
+    record(ledger)
+    assert len(ledger.entries()) == 2
+    for one in (ledger, other):
+        one.close()
+
+
+def test_a_writer_that_never_ends_its_turn(
+    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger.open(empty, base=tmp_path)
+    short = [text.replace("30s", "50ms") for text in ledger_module._TURN]
+    assert short != list(ledger_module._TURN)
+    monkeypatch.setattr(ledger_module, "_TURN", short)
+    with ledger._write(), pytest.raises(FleetError, match="lock timeout") as caught:
+        Ledger.open(empty, base=tmp_path)
+    assert "another process holds it" in (caught.value.hint or "")
+    ledger.close()
+
+
+def test_a_user_who_may_only_add_and_read(empty: str, tmp_path: Path) -> None:
+    """The rights that a team gives: the tables belong to somebody else."""
+    owner = Ledger.open(empty, base=tmp_path)
+    record(owner)
+    with owner._engine.begin() as connection:
+        for statement in (
+            f"CREATE ROLE teller LOGIN PASSWORD '{PASSWORD}'",
+            "GRANT SELECT, INSERT ON audit_entry TO teller",
+            "GRANT SELECT ON ledger_schema TO teller",
+        ):
+            connection.execute(sa.text(statement))
+    teller = Ledger.open(empty.replace("bootcfleet@", "teller@"), base=tmp_path)
+    record(teller)
+    assert teller.verify() is None
+    assert len(teller.entries()) == 2
+    with pytest.raises(sa.exc.DatabaseError, match="permission denied"):
+        with teller._engine.connect() as connection:
+            connection.execute(sa.text("DELETE FROM audit_entry"))
+    for ledger in (owner, teller):
+        ledger.close()
+
+
+def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        # Bound and not listening: refused.
+        with pytest.raises(FleetError, match=rf"127.0.0.1:{port}/x cannot be used") as caught:
+            Ledger.open(f"postgresql://me@127.0.0.1:{port}/x", base=tmp_path)
+    assert "the server runs" in (caught.value.hint or "")
 
 
 def test_a_wrong_password_is_an_error_that_does_not_show_it(
