@@ -115,7 +115,8 @@ def _problem(document: Document, model: type[BaseModel], at: Path, item: Any) ->
         )
     cause = item.get("ctx", {}).get("error")
     hint = getattr(cause, "hint", None)
-    return document.error(path, message, hint=hint)
+    # The names of our classes mean nothing to who writes the file.
+    return document.error(path, message.partition(" or instance of ")[0], hint=hint)
 
 
 def _real_path(document: Document, at: Path, location: tuple[Any, ...]) -> Path:

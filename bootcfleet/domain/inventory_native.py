@@ -31,21 +31,37 @@ from bootcfleet.errors import ConfigError
 
 
 def _as_text(value: Any) -> Any:
-    """A label like ``rack: 12``, ``gpu: true`` or ``since: 2026-01-31`` is a text too."""
+    """A label like ``rack: 12``, ``gpu: true`` or ``since: 2026-01-31`` is a text too.
+
+    A number with a point is none: of 1.10, YAML keeps only 1.1, and no selector would find it.
+    """
+    if isinstance(value, float):
+        raise ValueError(
+            f"is read as the number {value:g}, whatever zeros were written; put it in quotes"
+        )
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, int | float | date) else value
+    return str(value) if isinstance(value, int | date) else value
 
 
 _Label = Annotated[
     str,
     BeforeValidator(_as_text),
-    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+    WithJsonSchema({"type": ["string", "integer", "boolean"]}),
 ]
 
 
+def _nothing_is_empty(value: Any) -> Any:
+    """A section whose lines are all commented out is there, and holds nothing."""
+    return {} if value is None else value
+
+
+_Section = BeforeValidator(_nothing_is_empty)
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A limit of .inf is none; sockets and processes do not take it.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ConnectionModel(_Strict):
@@ -76,6 +92,8 @@ class ConnectionModel(_Strict):
     @field_validator("address", "user", "proxy_jump")
     @classmethod
     def _no_shell(cls, value: str | None) -> str | None:
+        if value == "":
+            raise ValueError("is empty; leave the key out for the default")
         if value is not None and (problem := address_problem(value)):
             raise ValueError(problem)
         return value
@@ -101,6 +119,8 @@ class CheckModel(_Strict):
             raise ValueError(f"cannot be split into words: {error}") from error
         if not words or not words[0]:
             raise ValueError("is empty")
+        if any("\0" in word for word in words):
+            raise ValueError("has a NUL character, which no command can be given")
         return value
 
     def check(self) -> HealthCheck:
@@ -149,10 +169,10 @@ class InventoryModel(_Strict):
     """The whole file."""
 
     version: int = Field(description="The version of this file's format: 1.", ge=1, le=1)
-    defaults: SettingsModel = Field(
+    defaults: Annotated[SettingsModel, _Section] = Field(
         default_factory=SettingsModel, description="What holds for every host."
     )
-    groups: dict[str, SettingsModel | None] = Field(
+    groups: Annotated[dict[str, SettingsModel | None], _Section] = Field(
         default_factory=dict, description="Groups, by name."
     )
     hosts: dict[str, HostModel | None] | None = Field(

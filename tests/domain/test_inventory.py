@@ -83,6 +83,13 @@ BAD = [
     ("version: 1\nhosts: {a: {connection: {proxy: b}}}", 2, "unknown key", "'proxy_jump'"),
     ('version: 1\nhosts: {a: {checks: [{command: "a \'b"}]}}', 2, "split into words", None),
     ("version: 1\nhosts: {a: {checks: [{command: ''}]}}", 2, "is empty", None),
+    ("version: 1\nhosts: {a: {labels: {v: 1.10}}}", 2, "labels.v: is read as the number 1.1", None),
+    ("version: 1\nhosts: {a: {labels: {on: x}}}", 2, "the key on is read as true", "'on'"),
+    ("version: 1\nhosts: {a: {connection: {address: ''}}}", 2, "address: is empty", None),
+    ("version: 1\nhosts: {a: {connection: {connect_timeout: .inf}}}", 2, "connect_timeout", None),
+    ("version: 1\nhosts: {a: {checks: [{command: x, timeout: .inf}]}}", 2, "timeout", None),
+    ("version: 1\nhosts: {a: {checks: [{command: x, interval: .nan}]}}", 2, "interval", None),
+    ('version: 1\nhosts: {a: {checks: [{command: "a\\0b"}]}}', 2, "has a NUL", None),
     ("version: 1\nhosts: [a]", 2, "hosts", None),
     ("- a\n- b", 1, "", None),
 ]
@@ -107,6 +114,19 @@ def test_a_host_name_is_harmless_in_a_shell_and_a_path(name: str) -> None:
         assert not set(name) & set(" \t\n/\\'\"`$;|&<>()*?[]{}!#~:@")
         assert not name.startswith(("-", "."))
         assert ".." not in name
+
+
+def test_sections_that_are_commented_out() -> None:
+    inventory = read("version: 1\ndefaults:\ngroups:\n  web:\nhosts:\n  a:\n  b: {groups: [web]}\n")
+    assert [host.name for host in inventory.hosts] == ["a", "b"]
+    assert read("version: 1\ndefaults:\ngroups:\nhosts:\n") == Inventory(())
+
+
+@pytest.mark.parametrize("text", ["hosts: {a: 1}", "hosts: {a: {checks: [x]}}", "defaults: []"])
+def test_messages_name_no_classes(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(f"version: 1\n{text}\n")
+    assert "Model" not in f"{caught.value.message} {caught.value.details}"
 
 
 def test_later_groups_count_more_and_a_host_most() -> None:
