@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +30,9 @@ def init(
     base: Annotated[
         str | None, typer.Option(help="The bootc base image that the SOE is built on.")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The project's name, where it is not its directory's.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace files that are there, and say which.")
     ] = False,
@@ -37,7 +41,7 @@ def init(
     """Write a new project that builds as it is.
 
     bootcfleet.yaml, inventory.yaml, the shipped templates to change, .gitignore, and schemas for
-    editors.  It refuses to overwrite.
+    editors.  It refuses to overwrite, and leaves other files alone.
     """
     from bootcfleet.ops.init import DEFAULT_BASE, init_project
 
@@ -45,9 +49,10 @@ def init(
     target = directory.absolute()
     written = init_project(
         target,
-        registry=registry or f"localhost:5000/{target.name}",
-        base=base or DEFAULT_BASE,
+        registry=f"localhost:5000/{name or target.name}" if registry is None else registry,
+        base=DEFAULT_BASE if base is None else base,
         force=force,
+        name=name,
     )
     if as_json:
         output.json(
@@ -55,15 +60,21 @@ def init(
                 "directory": str(written.directory),
                 "files": list(written.files),
                 "replaced": list(written.replaced),
+                "extended": list(written.extended),
+                "unchanged": list(written.unchanged),
             }
         )
         return
     for path in written.replaced:
         output.line(f"replaced {path}")
-    output.line(f"wrote {len(written.files)} files to {directory}")
+    for path in written.extended:
+        output.line(f"added to {path}")
+    same = f" ({len(written.unchanged)} were there already)" if written.unchanged else ""
+    output.line(f"wrote {len(written.files)} files to {directory}{same}")
     output.line()
     output.line("next:")
-    output.line(f"  cd {directory}")
+    if target != Path.cwd():
+        output.line(f"  cd {shlex.quote(str(directory))}")
     output.line("  bootcfleet image list                    # what it builds")
     output.line("  bootcfleet image render soe              # one image, rendered")
     output.line("  bootcfleet image build --push --dry-run  # what a build would do")

@@ -73,7 +73,7 @@ defaults:
 
 groups:
   web:
-    image: {registry}/web:1.0
+    image: {web}
     labels: {{role: web}}
     checks:
       - name: site answers
@@ -91,6 +91,8 @@ groups:
 #     connection: {{address: 192.0.2.12, port: 2222}}
 hosts: {{}}
 """
+
+IGNORE = ".gitignore"
 
 _GITIGNORE = """\
 # State of bootcfleet: the ledger, logs, build contexts, a lab.
@@ -112,33 +114,48 @@ shows the result, `--diff` what has changed since the last build.
 
 @dataclass(frozen=True)
 class Written:
-    """What `init` did: the directory, the files, and those of them that it replaced."""
+    """What `init` did: the files that it wrote, and those of them that were there.
+
+    `replaced` had another content, `extended` kept theirs; `unchanged` were there with the
+    very same content, and were left alone.
+    """
 
     directory: Path
     files: tuple[str, ...]
-    replaced: tuple[str, ...]
+    replaced: tuple[str, ...] = ()
+    extended: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
 
 
-def init_project(directory: Path, *, registry: str, base: str, force: bool) -> Written:
-    """Write a project into `directory`, named after it.
+def init_project(
+    directory: Path, *, registry: str, base: str, force: bool, name: str | None = None
+) -> Written:
+    """Write a project into `directory`, named after it unless `name` is given.
 
     Refuses to overwrite unless `force`; everything is checked before the first
-    byte is written.  Raises `UsageError`, and `FleetError` when the disk refuses.
+    byte is written.  What has the same content is not in the way, so that a run that was
+    interrupted is finished by the same run.  Raises `UsageError`, and `FleetError` when the
+    disk refuses.
     """
-    name = directory.name
+    name = directory.name if name is None else name
     if not valid_name(name):
         raise UsageError(
             f"{name!r} cannot be a project's name",
             hint="lower-case letters, digits, '.', '-' and '_', beginning and ending with a letter "
-            "or digit",
+            "or digit; --name gives it another name than its directory's",
         )
     # Written as they were understood: an option cannot bring in a line of its own.
     prefix = ImageRef.parse(f"{registry.rstrip('/')}/image").name.removesuffix("/image")
     files = _files(name, prefix, str(ImageRef.parse(base)))
     _read_back(files)
+    _refuse_obstacles(directory, files)
+    extended = _extend_gitignore(directory, files)
+    unchanged = sorted(path for path in files if _has(directory / path, files[path]))
+    files = {path: data for path, data in files.items() if path not in unchanged}
     # A link that leads nowhere is there, too.
     there = sorted(path for path in files if os.path.lexists(directory / path))
-    _refuse_obstacles(directory, files)
+    if extended and IGNORE in there:
+        there.remove(IGNORE)
     if there and not force:
         shown = there[:5] + ([f"and {len(there) - 5} more"] if len(there) > 5 else [])
         raise UsageError(
@@ -153,9 +170,38 @@ def init_project(directory: Path, *, registry: str, base: str, force: bool) -> W
         except OSError as error:
             raise FleetError(
                 f"{directory / path} cannot be written: {error.strerror}",
-                hint="when that is mended, run it again with --force",
+                hint="when that is mended, run it again",
             ) from error
-    return Written(directory, tuple(sorted(files)), tuple(there))
+    return Written(
+        directory,
+        tuple(sorted(files)),
+        replaced=tuple(there),
+        extended=(IGNORE,) if extended and IGNORE in files else (),
+        unchanged=tuple(unchanged),
+    )
+
+
+def _has(path: Path, data: bytes) -> bool:
+    """Whether a file (no link to one) has this very content."""
+    try:
+        return path.is_file() and not path.is_symlink() and path.read_bytes() == data
+    except OSError:
+        return False
+
+
+def _extend_gitignore(directory: Path, files: dict[str, bytes]) -> bool:
+    """Keep what a repository ignores already, and add what it does not; whether there is one."""
+    path = directory / IGNORE
+    if not path.is_file() or path.is_symlink():
+        return False
+    try:
+        found = path.read_bytes()
+    except OSError as error:
+        raise FleetError(f"{path} cannot be read: {error.strerror}") from error
+    names = {line.strip().strip(b"/") for line in found.splitlines()}
+    gap = b"" if not found else b"\n" if found.endswith(b"\n") else b"\n\n"
+    files[IGNORE] = found if b".bootcfleet" in names else found + gap + files[IGNORE]
+    return True
 
 
 def _read_back(files: Mapping[str, bytes]) -> None:
@@ -181,8 +227,9 @@ def _refuse_obstacles(directory: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _plain(name: str) -> str:
-    """The name in YAML: in quotes where it would be read as a number or as true."""
-    return name if yamlfile.parse(name, "name").data == name else f'"{name}"'
+    """A text in YAML: in quotes where it would be read as a number, as true, or as a list."""
+    bare = not name.startswith("[") and yamlfile.parse(name, "name").data == name
+    return name if bare else f'"{name}"'
 
 
 def schema(which: str) -> dict[str, object]:
@@ -196,26 +243,29 @@ def schema(which: str) -> dict[str, object]:
 def _files(name: str, registry: str, base: str) -> dict[str, bytes]:
     """Everything that a new project has: path → bytes."""
     found = {
-        "bootcfleet.yaml": _PROJECT.format(
-            name=_plain(name), registry=registry, base=base
-        ).encode(),
-        "inventory.yaml": _INVENTORY.format(registry=registry).encode(),
-        "bootcfleet.schema.json": _dump(schema("project")),
-        "inventory.schema.json": _dump(schema("inventory")),
-        ".gitignore": _GITIGNORE.encode(),
+        IGNORE: _GITIGNORE.encode(),
         "containerfiles/README.md": _TEMPLATES_README.encode(),
     }
     templates = shipped_dir("containerfiles")
     for template in TEMPLATES:
         found |= _tree(templates / template, f"containerfiles/{template}")
-    return found | _tree(shipped_dir("kickstarts"), "kickstarts")
+    found |= _tree(shipped_dir("kickstarts"), "kickstarts")
+    # In this order: a directory is a project when its last file is there.
+    return found | {
+        "bootcfleet.schema.json": _dump(schema("project")),
+        "inventory.schema.json": _dump(schema("inventory")),
+        "inventory.yaml": _INVENTORY.format(web=_plain(f"{registry}/web:1.0")).encode(),
+        "bootcfleet.yaml": _PROJECT.format(
+            name=_plain(name), registry=_plain(registry), base=_plain(base)
+        ).encode(),
+    }
 
 
 def _tree(folder: Path, prefix: str) -> dict[str, bytes]:
     return {
         f"{prefix}/{path.relative_to(folder).as_posix()}": path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and "__pycache__" not in path.parts and path.name != ".gitkeep"
     }
 
 

@@ -60,9 +60,33 @@ def test_init_refuses_to_overwrite_and_force_says_what_it_replaces(
     assert (here / "acme/notes.txt").read_text() == "mine"
 
 
+def test_a_project_in_a_directory_that_is_there(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `git clone` of an empty repository with a .gitignore."""
+    folder = here / "My Work"
+    folder.mkdir()
+    (folder / ".gitignore").write_text("*.pyc\n")
+    assert run(["init", "My Work", "--name", "acme"]) == 0
+    said = capsys.readouterr().out
+    assert "added to .gitignore\n" in said
+    assert "  cd 'My Work'\n" in said
+    monkeypatch.chdir(folder)
+    assert run(["init", ".", "--name", "acme"]) == 0
+    said = capsys.readouterr().out
+    assert "wrote 0 files to . (" in said
+    assert "  cd " not in said
+    assert run(["init", ".", "--name", "acme", "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert (body["files"], body["replaced"], body["extended"]) == ([], [], [])
+    assert "bootcfleet.yaml" in body["unchanged"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["init", "acme", "--name", ""], "cannot be a project's name"),
+        (["init", "acme", "--registry", ""], "registry"),
         (["init", "Acme Corp"], "cannot be a project's name"),
         (["init", "a;b"], "cannot be a project's name"),
         (["init", "acme", "--base", "fedora"], "does not name its registry"),

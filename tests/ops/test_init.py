@@ -12,11 +12,12 @@ from bootcfleet.domain.inventory_native import parse_inventory
 from bootcfleet.domain.project import parse_project
 from bootcfleet.domain.reference import valid_name
 from bootcfleet.drivers import yamlfile
+from bootcfleet.drivers.command import write_atomic
 from bootcfleet.drivers.shipped import shipped_dir
 from bootcfleet.errors import FleetError, UsageError
 from bootcfleet.ops import init
 from bootcfleet.ops.init import DEFAULT_BASE, Written, init_project
-from bootcfleet.ops.project import load_project
+from bootcfleet.ops.project import find_root, load_project
 
 
 def new(directory: Path, registry: str = "r.example/acme", *, force: bool = False) -> Written:
@@ -58,14 +59,93 @@ def test_every_valid_name_can_be_read_back(name: str) -> None:
     assert parse_project(yamlfile.parse(text, "f")).name == name
 
 
-@pytest.mark.parametrize("registry", ["r.example/acme", "r.example/acme/", "r.example", "h:5000/a"])
+@pytest.mark.parametrize(
+    "registry", ["r.example/acme", "r.example/acme/", "r.example", "h:5000/a", "[::1]:5000/a"]
+)
 def test_the_registry_is_one_in_both_files(tmp_path: Path, registry: str) -> None:
-    new(tmp_path / "acme", registry)
+    base = f"{registry.rstrip('/')}/base:1"
+    init_project(tmp_path / "acme", registry=registry, base=base, force=False)
     loaded = load_project(tmp_path / "acme")
     assert loaded.project.registry == registry.rstrip("/")
-    text = (tmp_path / "acme/inventory.yaml").read_text()
-    assert f"image: {registry.rstrip('/')}/web:1.0\n" in text
-    parse_inventory(yamlfile.load(tmp_path / "acme/inventory.yaml"))
+    assert loaded.project.images["soe"].base == base
+    inventory = yamlfile.load(tmp_path / "acme/inventory.yaml")
+    assert inventory.data["groups"]["web"]["image"] == f"{registry.rstrip('/')}/web:1.0"
+    parse_inventory(inventory)
+
+
+def test_another_name_than_the_directorys(tmp_path: Path) -> None:
+    folder = tmp_path / "My Work"
+    with pytest.raises(UsageError) as caught:
+        new(folder)
+    assert "--name" in (caught.value.hint or "")
+    init_project(folder, registry="r.example/a", base=DEFAULT_BASE, force=False, name="acme")
+    assert load_project(folder).project.name == "acme"
+    with pytest.raises(UsageError, match="'' cannot be a project's name"):
+        init_project(folder, registry="r.example/a", base=DEFAULT_BASE, force=False, name="")
+
+
+def test_nothing_of_the_repository_of_bootcfleet_itself_is_copied(tmp_path: Path) -> None:
+    written = new(tmp_path / "acme")
+    assert not [path for path in written.files if path.endswith((".gitkeep", ".pyc"))]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"", init._GITIGNORE.encode()),
+        (b"*.pyc\n", b"*.pyc\n\n" + init._GITIGNORE.encode()),
+        (b"*.pyc", b"*.pyc\n\n" + init._GITIGNORE.encode()),
+        (b"\xff\n", b"\xff\n\n" + init._GITIGNORE.encode()),
+        (b"a\n/.bootcfleet\nb\n", None),
+        (b".bootcfleet/\r\n", None),
+    ],
+)
+@pytest.mark.parametrize("force", [False, True])
+def test_what_a_repository_ignores_already_is_kept(
+    tmp_path: Path, before: bytes, after: bytes | None, force: bool
+) -> None:
+    path = tmp_path / "acme/.gitignore"
+    path.parent.mkdir()
+    path.write_bytes(before)
+    written = new(tmp_path / "acme", force=force)
+    assert path.read_bytes() == (before if after is None else after)
+    assert written.replaced == ()
+    assert written.extended == (() if after is None else (".gitignore",))
+    assert written.unchanged == ((".gitignore",) if after is None else ())
+
+
+def test_what_is_there_already_is_not_in_the_way(tmp_path: Path) -> None:
+    first = new(tmp_path / "acme")
+    again = new(tmp_path / "acme")
+    assert (again.files, again.replaced) == ((), ())
+    assert again.unchanged == first.files
+
+
+def test_a_run_that_was_interrupted_is_no_project_and_is_finished_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At whichever file it happens."""
+    every = new(tmp_path / "whole").files
+    stop_after = len(every)
+    while stop_after := stop_after - 7 if stop_after > 7 else 0:
+        left = [stop_after]
+
+        def write(path: Path, data: bytes, *, mode: int, left: list[int] = left) -> None:
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            write_atomic(path, data, mode=mode)
+
+        monkeypatch.setattr(init, "write_atomic", write)
+        folder = tmp_path / f"after{stop_after}"
+        with pytest.raises(KeyboardInterrupt):
+            new(folder)
+        assert find_root(folder) is None
+        monkeypatch.setattr(init, "write_atomic", write_atomic)
+        second = new(folder)
+        assert sorted((*second.files, *second.unchanged)) == sorted(every)
+        assert len(second.unchanged) == stop_after
+        assert load_project(folder).project.name == folder.name
 
 
 @pytest.mark.parametrize(
