@@ -84,12 +84,17 @@ def audit(
                 entry.subject,
                 entry.outcome,
                 shown,
-                (entry.git_commit or "")[:12],
+                _short_commit(entry.git_commit),
             ]
         )
     output.table(["WHEN", "WHO", "ACTION", "SUBJECT", "OUTCOME", "DIGEST", "COMMIT"], rows)
     if more:
         output.line(f"older entries are not shown: --limit {10 * SHOWN} shows more, --json all")
+
+
+def _short_commit(commit: str | None) -> str:
+    digits, dash, mark = (commit or "").partition("-")
+    return digits[:12] + dash + mark
 
 
 def _show_chain(output: Output, report: ChainReport) -> None:

@@ -128,6 +128,8 @@ def run_build_command(
     executor = LocalExecutor()
     loaded = load_project()
     images = ProjectImages.open(loaded, executor)
+    if images.git.problem:
+        output.line(f"warning: {images.git.problem}")
     registry = RegistryClient()
     if not dry_run:
         Podman(executor).require()

@@ -58,9 +58,10 @@ def current_actor() -> str:
 @contextmanager
 def recorder(loaded: LoadedProject | None) -> Iterator[Record]:
     """A function that records with actor, time and git commit filled in."""
+    # Before the ledger is opened: a new one may be a file that git does not know.
+    commit = GitRepo(LocalExecutor(), loaded.root).facts().revision if loaded else None
     ledger = open_ledger(loaded)
     actor = current_actor()
-    commit = GitRepo(LocalExecutor(), loaded.root).facts().commit if loaded else None
 
     def record(
         action: str,

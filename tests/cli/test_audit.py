@@ -32,7 +32,7 @@ def two(database: Path) -> None:
             outcome,
             actor="me@here",
             now=datetime.now(UTC) - timedelta(days=10 * (1 - number)),
-            git_commit="c" * 40,
+            git_commit="c" * 40 + ("-dirty" if number else ""),
             digests={"before": "sha256:" + "a" * 64, "after": "sha256:" + "b" * 64},
         )
     ledger.close()
@@ -57,7 +57,7 @@ def test_the_table(two: None, capsys: pytest.CaptureFixture[str]) -> None:
     header, row = capsys.readouterr().out.splitlines()
     assert header.split() == ["WHEN", "WHO", "ACTION", "SUBJECT", "OUTCOME", "DIGEST", "COMMIT"]
     assert "aaaaaaaaaaaa → bbbbbbbbbbbb" in row
-    assert row.endswith("c" * 12)
+    assert row.endswith(" " + "c" * 12 + "-dirty")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from bootcfleet.drivers.command import CommandResult, CommandTimeoutError, LocalExecutor, OnLine
 from bootcfleet.drivers.git import GitFacts, GitRepo
-from tests.tools import need
+from tests.tools import need, need_root
 
 
 def git(folder: Path, *words: str) -> str:
@@ -93,6 +93,59 @@ def test_a_tree_that_cannot_be_compared_is_not_called_clean(repo: Path) -> None:
 def test_the_origin_without_credentials(repo: Path, url: str, shown: str | None) -> None:
     git(repo, "config", "remote.origin.url", url)
     assert facts(repo).url == shown
+
+
+def test_a_repository_that_ignores_the_project_is_not_its_own(repo: Path) -> None:
+    """As in a home directory that is kept in git."""
+    (repo / ".gitignore").write_text("work/\n")
+    inner = repo / "work/project"
+    inner.mkdir(parents=True)
+    (inner / "bootcfleet.yaml").write_text("version: 1\n")
+    assert facts(inner) == GitFacts()
+    git(repo, "add", "-f", "work")
+    git(repo, "commit", "-q", "-m", "kept all the same")
+    assert facts(inner).commit == git(repo, "rev-parse", "HEAD")
+
+
+def test_inside_of_a_hook_of_another_repository(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """git sets these for its hooks; a push to one repository may well start a build of another."""
+    other = tmp_path / "other"
+    git(tmp_path, "init", "-q", "other")
+    expected = facts(repo)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(other / ".git/index"))
+    assert facts(repo) == expected
+    assert expected.commit
+
+
+def test_a_repository_of_another_user_is_said(repo: Path) -> None:
+    """git refuses it; without a word the image would carry no commit."""
+    need_root()
+    for path in (repo, repo / ".git"):
+        os.chown(path, 65534, 65534)
+    found = facts(repo)
+    assert found.commit is None
+    assert found.problem is not None
+    assert f"git config --global --add safe.directory {repo}" in found.problem
+    git(repo, "config", "--global", "--add", "safe.directory", str(repo))
+    assert facts(repo).commit
+    assert facts(repo).problem is None
+
+
+@pytest.mark.parametrize(
+    ("found", "revision"),
+    [
+        (GitFacts(), None),
+        (GitFacts("c" * 40), "c" * 40),
+        (GitFacts("c" * 40, dirty=True), "c" * 40 + "-dirty"),
+        (GitFacts(dirty=True), None),
+    ],
+)
+def test_the_revision(found: GitFacts, revision: str | None) -> None:
+    assert found.revision == revision
 
 
 def test_no_repository_and_no_commit(repo: Path, tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_in_a_project_with_its_commit(tmp_path: Path, state: Path) -> None:
     root.mkdir()
     text = "version: 1\nname: acme\nregistry: r.example/a\nledger: sqlite:///own/l.db\n"
     (root / "bootcfleet.yaml").write_text(text)
+    (root / ".gitignore").write_text("own/\n")
     identity = ["-c", "user.name=T", "-c", "user.email=t@example.com"]
     for words in (["init", "-q"], ["add", "."], [*identity, "commit", "-q", "-m", "first"]):
         subprocess.run([need("git"), *words], cwd=root, check=True)
@@ -75,8 +76,12 @@ def test_in_a_project_with_its_commit(tmp_path: Path, state: Path) -> None:
         record("image.build", "soe", "done", digests={}, details={})
     assert (root / "own/l.db").is_file()
     assert not state.exists()
+    (root / "new").write_text("not in the commit")
+    with recorder(loaded) as record:
+        record("image.build", "web", "done", digests={}, details={})
     ledger = open_ledger(loaded)
-    assert [entry.git_commit for entry in ledger.entries()] == [head.stdout.strip()] * 2
+    commits = [entry.git_commit for entry in ledger.entries()]
+    assert commits == [head.stdout.strip()] * 2 + [f"{head.stdout.strip()}-dirty"]
     assert ledger.verify() is None
     ledger.close()
 
