@@ -108,6 +108,15 @@ class Manifest:
         return _digest(config, f"the configuration of the manifest {self.digest}")
 
     @property
+    def config_size(self) -> int:
+        """The size in bytes of a single manifest's configuration.  Raises `ManifestError`."""
+        config = self.body.get("config")
+        size = config.get("size") if isinstance(config, dict) else None
+        if not isinstance(size, int) or size < 0:
+            raise ManifestError(f"the configuration of the manifest {self.digest} has no size")
+        return size
+
+    @property
     def layers(self) -> tuple[tuple[Digest, int], ...]:
         """Digest and size (bytes) of each layer.  Raises `ManifestError`."""
         if "layers" not in self.body:
