@@ -8,12 +8,7 @@ chain; triggers refuse to change or delete entries.
 from __future__ import annotations
 
 import json
-import os
-import sqlite3
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +17,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from bootcfleet.domain.audit import GENESIS, AuditEntry, ChainReport, check_chain
-from bootcfleet.errors import FleetError, ToolMissingError, UsageError
+from bootcfleet.drivers.ledgerdb import LedgerDb
+from bootcfleet.errors import FleetError
 
 SCHEMA_VERSION = 1
-PASSWORD = "BOOTCFLEET_LEDGER_PASSWORD"  # noqa: S105 - the variable's name
 
 _metadata = sa.MetaData()
 _schema = sa.Table("ledger_schema", _metadata, sa.Column("version", sa.Integer, nullable=False))
@@ -77,22 +72,6 @@ _TRIGGERS = {
     ],
 }
 
-#: Seconds that a writer waits for its turn.
-_PATIENCE = 30.0
-
-#: Any number of ours, the same for all controllers: who holds it may append.
-_ADVISORY_LOCK = 0x626F6F74
-
-
-#: How a writer on PostgreSQL takes its turn, whatever the server's or the user's settings are:
-#: it waits as long as on SQLite, and its entry is on disk when the transaction has ended.
-_TURN = (
-    f"SET LOCAL lock_timeout = '{_PATIENCE:g}s'",
-    "SELECT set_config('synchronous_commit', 'on', true) "
-    "WHERE current_setting('synchronous_commit') = 'off'",
-    f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})",
-)
-
 
 class DamagedEntryError(FleetError):
     """An entry that cannot be what was recorded."""
@@ -101,10 +80,8 @@ class DamagedEntryError(FleetError):
 class Ledger:
     """An open ledger.  Safe to use from several threads and processes."""
 
-    def __init__(self, engine: sa.Engine, where: str) -> None:
-        self._engine = engine
-        self._where = where
-        self._lock = threading.Lock()
+    def __init__(self, db: LedgerDb) -> None:
+        self.db = db
 
     @classmethod
     def open(cls, url: str, *, base: Path) -> Ledger:
@@ -113,21 +90,9 @@ class Ledger:
         A relative SQLite path is under `base`.  Raises `FleetError` when it
         cannot be opened, `UsageError` for a URL that is none.
         """
-        engine, where = _engine(url, base)
-        ledger = cls(engine, where)
-        with ledger._errors(), ledger._write() as connection:
-            _metadata.create_all(connection)
-            found = connection.execute(sa.select(_schema.c.version)).scalar()
-            if found is None:
-                connection.execute(_schema.insert().values(version=SCHEMA_VERSION))
-                for statement in _TRIGGERS[engine.dialect.name]:
-                    connection.execute(sa.text(statement))
-            elif found > SCHEMA_VERSION:
-                raise FleetError(
-                    f"the ledger {where} was written by a newer bootcfleet (schema {found})",
-                    hint="upgrade this bootcfleet",
-                )
-        return ledger
+        db = LedgerDb.connect(url, base=base)
+        db.prepare(_metadata, _schema, SCHEMA_VERSION, _TRIGGERS)
+        return cls(db)
 
     def record(
         self,
@@ -142,7 +107,7 @@ class Ledger:
         details: Mapping[str, Any] | None = None,
     ) -> AuditEntry:
         """Append an entry; it is on disk when this returns.  Raises `FleetError`."""
-        with self._errors(), self._lock, self._write() as connection:
+        with self.db.write() as connection:
             last = connection.execute(
                 sa.select(_entries.c.number, _entries.c.hash)
                 .order_by(_entries.c.number.desc())
@@ -189,7 +154,7 @@ class Ledger:
         if since is not None:
             text = since.astimezone(UTC).isoformat(timespec="microseconds")
             query = query.where(_entries.c.at >= text)
-        with self._errors(), self._engine.connect() as connection:
+        with self.db.read() as connection:
             rows = connection.execute(query.limit(limit)).all()
         return [_entry(dict(row._mapping)) for row in reversed(rows)]
 
@@ -205,7 +170,7 @@ class Ledger:
                 readable = ChainReport(entry.number, entry.hash)
 
         query = sa.select(_entries).order_by(_entries.c.number)
-        with self._errors(), self._engine.connect() as connection:
+        with self.db.read() as connection:
             # Not all at once: a ledger of years has many entries.
             rows = connection.execution_options(yield_per=1000).execute(query)
             try:
@@ -219,100 +184,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the connections."""
-        self._engine.dispose()
-
-    @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
-        """A transaction that no other writer is in."""
-        with self._engine.connect() as connection:
-            if self._engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            else:
-                for statement in _TURN:
-                    connection.exec_driver_sql(statement)
-            yield connection
-            connection.commit()
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sa.exc.DBAPIError as error:
-            said = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
-            hint = "another process may hold it, or the disk may be full or read-only"
-            if "lock timeout" in said:
-                hint = "another process holds it: pg_stat_activity on the server says which"
-            elif self._engine.dialect.name == "postgresql":
-                hint = f"see that the server runs and lets you in; the password is in ${PASSWORD}"
-            elif "not a database" in said or "malformed" in said:
-                hint = "it is damaged: move it away, and a new one is made (keep it as evidence)"
-            raise FleetError(
-                f"the ledger {self._where} cannot be used: {said}", hint=hint
-            ) from error
-
-
-def _engine(url: str, base: Path) -> tuple[sa.Engine, str]:
-    try:
-        parsed = sa.make_url(url)
-        driver = parsed.drivername
-    except (sa.exc.ArgumentError, ValueError) as error:
-        # The URL itself is not shown: what cannot be read may have a password in it.
-        raise UsageError(
-            "the ledger's URL is not a database URL",
-            hint="for example sqlite:///.bootcfleet/ledger.db",
-        ) from error
-    if driver in {"sqlite", "sqlite+pysqlite"}:
-        path = base / (parsed.database or "ledger.db")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FleetError(f"{path.parent} cannot be made: {error.strerror}") from error
-        engine = sa.create_engine(
-            f"sqlite:///{path}", connect_args={"timeout": _PATIENCE}, isolation_level="AUTOCOMMIT"
-        )
-        sa.event.listen(engine, "connect", _pragmas)
-        return engine, str(path)
-    if driver in {"postgresql", "postgresql+psycopg"}:
-        parsed = parsed.set(drivername="postgresql+psycopg")
-        if password := os.environ.get(PASSWORD):
-            parsed = parsed.set(password=password)
-        try:
-            engine = sa.create_engine(
-                parsed,
-                # A stricter level would still see the chain as it was before the wait for a turn.
-                isolation_level="READ COMMITTED",
-                # A rollout waits for reboots: by then the server may have cut the connection.
-                pool_pre_ping=True,
-                connect_args={} if "connect_timeout" in parsed.query else {"connect_timeout": 10},
-            )
-            return engine, parsed.render_as_string(hide_password=True)
-        except ModuleNotFoundError as error:
-            raise ToolMissingError(
-                "the PostgreSQL driver is not installed",
-                hint="pip install 'bootcfleet[postgresql]'",
-            ) from error
-    raise UsageError(f"a ledger cannot be in {driver}", hint="use sqlite or postgresql")
-
-
-def _pragmas(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    _use_wal(cursor)
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()
-
-
-def _use_wal(cursor: Any) -> None:
-    # While somebody writes, SQLite refuses the change to WAL at once, whatever the timeout is: of
-    # several that open a new file together, some would be told that it is locked.
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
+        self.db.close()
 
 
 def _storable(text: str) -> str:

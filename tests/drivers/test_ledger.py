@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootcfleet.domain.audit import GENESIS, AuditEntry, verify_chain
-from bootcfleet.drivers import ledger as ledger_module
+from bootcfleet.drivers import ledgerdb
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.errors import FleetError, UsageError
 
@@ -57,7 +58,7 @@ def test_what_is_recorded_is_read_again(ledger: Ledger) -> None:
 
 
 def test_it_is_durable_sqlite(ledger: Ledger, tmp_path: Path) -> None:
-    with ledger._engine.connect() as connection:
+    with ledger.db.engine.connect() as connection:
         mode = connection.execute(sa.text("PRAGMA journal_mode")).scalar()
         synchronous = connection.execute(sa.text("PRAGMA synchronous")).scalar()
     assert (mode, synchronous) == ("wal", 2)
@@ -173,7 +174,7 @@ def test_a_new_ledger_while_another_process_makes_it(
         waited.append(seconds)
         other.execute("COMMIT")
 
-    monkeypatch.setattr(ledger_module.time, "sleep", sleep)
+    monkeypatch.setattr(ledgerdb.time, "sleep", sleep)
     ledger = Ledger.open("sqlite:///ledger.db", base=tmp_path)
     other.close()
     assert len(waited) == 1
@@ -182,7 +183,7 @@ def test_a_new_ledger_while_another_process_makes_it(
 
 
 def test_a_ledger_that_stays_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "_PATIENCE", 0.0)
+    monkeypatch.setattr(ledgerdb, "_PATIENCE", 0.0)
     with sqlite3.connect(tmp_path / "ledger.db", isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(FleetError, match="database is locked") as caught:
@@ -234,3 +235,18 @@ def test_urls_that_are_no_ledger(tmp_path: Path, url: str) -> None:
         Ledger.open(url, base=tmp_path)
     assert "hunter2" not in f"{caught.value.message} {caught.value.hint}"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_writes_in_one_transaction(ledger: Ledger) -> None:
+    """What stands in one database can be written together, or not at all."""
+    with ledger.db.write():
+        write(ledger)
+        assert len(ledger.entries()) == 1
+        write(ledger)
+    assert len(ledger.entries()) == 2
+    with contextlib.suppress(RuntimeError), ledger.db.write():
+        write(ledger)
+        raise RuntimeError
+    assert len(ledger.entries()) == 2
+    write(ledger)
+    assert (ledger.verify(), len(ledger.entries())) == (None, 3)

@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 from bootcfleet.domain.audit import AuditEntry
-from bootcfleet.drivers import ledger as ledger_module
+from bootcfleet.drivers import ledgerdb
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.errors import FleetError
 from tests.tools import need_root
@@ -129,7 +129,7 @@ def test_one_chain_under_several_writers(empty: str, tmp_path: Path, level: str)
         "digests, details, hash, 'h' FROM audit_entry WHERE number = 40",
     ):
         with (
-            ledger._engine.connect() as connection,
+            ledger.db.engine.connect() as connection,
             pytest.raises(sa.exc.DatabaseError, match="append-only"),
         ):
             connection.execute(sa.text(statement))
@@ -141,7 +141,7 @@ def test_a_connection_that_the_server_cut(empty: str, tmp_path: Path) -> None:
     ledger = Ledger.open(empty, base=tmp_path)
     record(ledger)
     other = Ledger.open(empty, base=tmp_path)
-    with other._engine.connect() as connection:
+    with other.db.engine.connect() as connection:
         cut = connection.execute(
             sa.text(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
@@ -159,10 +159,10 @@ def test_a_writer_that_never_ends_its_turn(
     empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger = Ledger.open(empty, base=tmp_path)
-    short = [text.replace("30s", "50ms") for text in ledger_module._TURN]
-    assert short != list(ledger_module._TURN)
-    monkeypatch.setattr(ledger_module, "_TURN", short)
-    with ledger._write(), pytest.raises(FleetError, match="lock timeout") as caught:
+    short = [text.replace("30s", "50ms") for text in ledgerdb._TURN]
+    assert short != list(ledgerdb._TURN)
+    monkeypatch.setattr(ledgerdb, "_TURN", short)
+    with ledger.db.write(), pytest.raises(FleetError, match="lock timeout") as caught:
         Ledger.open(empty, base=tmp_path)
     assert "another process holds it" in (caught.value.hint or "")
     ledger.close()
@@ -172,7 +172,7 @@ def test_a_user_who_may_only_add_and_read(empty: str, tmp_path: Path) -> None:
     """The rights that a team gives: the tables belong to somebody else."""
     owner = Ledger.open(empty, base=tmp_path)
     record(owner)
-    with owner._engine.begin() as connection:
+    with owner.db.engine.begin() as connection:
         for statement in (
             f"CREATE ROLE teller LOGIN PASSWORD '{PASSWORD}'",
             "GRANT SELECT, INSERT ON audit_entry TO teller",
@@ -184,7 +184,7 @@ def test_a_user_who_may_only_add_and_read(empty: str, tmp_path: Path) -> None:
     assert teller.verify() is None
     assert len(teller.entries()) == 2
     with pytest.raises(sa.exc.DatabaseError, match="permission denied"):
-        with teller._engine.connect() as connection:
+        with teller.db.engine.connect() as connection:
             connection.execute(sa.text("DELETE FROM audit_entry"))
     for ledger in (owner, teller):
         ledger.close()
