@@ -44,6 +44,8 @@ class RegistryHandler(JsonHandler):
     #: What is asked first, with method and repository; it may raise `RequestError`.
     admit: ClassVar[Callable[[str, str], None]]
     store: ClassVar[LabStore]
+    #: What it does not offer, as older registries: referrers, tag-delete, delete.
+    without: ClassVar[frozenset[str]] = frozenset()
 
     def answer(self) -> None:
         """Find the method for the request and call it.  Raises `RequestError`."""
@@ -97,6 +99,8 @@ class RegistryHandler(JsonHandler):
         return page, {"Link": f'<{path}?n={asked}&last={quote(page[-1])}>; rel="next"'}
 
     def _referrers_get(self, name: str, reference: str) -> None:
+        if "referrers" in self.without:
+            raise RequestError(HTTPStatus.NOT_FOUND, "NAME_INVALID", "no such path")
         _checked(reference)
         wanted, found = self._query.get("artifactType"), []
         with self.store.lock:
@@ -149,7 +153,7 @@ class RegistryHandler(JsonHandler):
         stored = Stored(manifest.media_type, raw)
         self.store.put_manifest(name, digest, stored, None if by_digest else reference)
         headers = {"Location": f"/v2/{name}/manifests/{digest}", "Docker-Content-Digest": digest}
-        if subject:
+        if subject and "referrers" not in self.without:
             headers["OCI-Subject"] = subject
         self.respond(HTTPStatus.CREATED, headers)
 
@@ -177,6 +181,8 @@ class RegistryHandler(JsonHandler):
         return subject.get("digest") if isinstance(subject.get("digest"), str) else None
 
     def _manifest_delete(self, name: str, reference: str) -> None:
+        if "delete" in self.without or ("tag-delete" in self.without and ":" not in reference):
+            raise RequestError(HTTPStatus.METHOD_NOT_ALLOWED, "UNSUPPORTED", "not supported")
         if not self.store.delete_manifest(name, reference):
             raise RequestError(HTTPStatus.NOT_FOUND, "MANIFEST_UNKNOWN", "manifest unknown")
         self.respond(HTTPStatus.ACCEPTED)

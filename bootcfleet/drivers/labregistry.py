@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -36,13 +37,20 @@ class LabRegistry:
     """The registry's server.  A context manager; `address` is ``127.0.0.1:PORT``.
 
     What it holds lives in memory, or under `directory`, and stays there when it
-    is stopped and started again.
+    is stopped and started again.  `without` takes away what older registries do not
+    offer: ``referrers``, ``tag-delete``, ``delete``.
     """
 
     def __init__(
-        self, directory: Path | None = None, *, host: str = "127.0.0.1", port: int = 0
+        self,
+        directory: Path | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        without: Iterable[str] = (),
     ) -> None:
         self._host, self._port = host, port
+        self._without = frozenset(without)
         self.store = LabStore(directory)
         self._server: LabServer | None = None
         self._thread: threading.Thread | None = None
@@ -59,7 +67,8 @@ class LabRegistry:
 
     def start(self) -> Self:
         """Listen; after a stop, on the same port.  Raises `FleetError` when the port is taken."""
-        handler = type("Handler", (RegistryHandler,), {"admit": self.admit, "store": self.store})
+        own = {"admit": self.admit, "store": self.store, "without": self._without}
+        handler = type("Handler", (RegistryHandler,), own)
         try:
             self._server = LabServer((self._host, self._port), handler)
         except OSError as error:

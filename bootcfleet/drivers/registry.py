@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Self
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -122,24 +122,69 @@ class RegistryClient:
 
         Its blobs and children must be in the repository.  Raises `RegistryError`.
         """
-        endpoint = self._conf.push_endpoint(ref)
-        answer = self._session.request(
-            "PUT",
-            endpoint,
-            f"manifests/{ref.manifest}",
-            headers={"Content-Type": manifest.media_type},
-            body=manifest.raw,
-            push=True,
-        )
-        if not answer.ok:
-            raise _refused(endpoint, answer, f"the manifest of {ref}")
-        there = self._digest(endpoint, ref)
+        self.send_manifest(ref, manifest)
+        there = self._digest(self._conf.push_endpoint(ref), ref)
         if there != manifest.digest:
             raise RegistryError(
                 f"{ref} is {there} after {manifest.digest} was written to it",
                 hint="somebody else may have pushed at the same time; look before trying again",
             )
         return manifest.digest
+
+    def send_manifest(self, ref: ImageRef, manifest: Manifest) -> Mapping[str, str]:
+        """Write a manifest's bytes and look no further; the answer's headers, in lower case.
+
+        Raises `RegistryError`.
+        """
+        kind = {"Content-Type": manifest.media_type}
+        path = f"manifests/{ref.manifest}"
+        answer = self.request("PUT", ref, path, headers=kind, body=manifest.raw, push=True)
+        if not answer.ok:
+            raise self.refused(ref, answer, f"the manifest of {ref}")
+        return answer.headers
+
+    def request(
+        self,
+        method: str,
+        ref: ImageRef,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        push: bool = False,
+    ) -> Answer:
+        """One request under the reference's repository, to the registry itself and no mirror.
+
+        `push` asks for the right to write.  Any status but 401 comes back.  Raises
+        `RegistryError`.
+        """
+        endpoint = self._conf.push_endpoint(ref) if push else self._conf.pull_endpoints(ref)[-1]
+        return self._session.request(method, endpoint, path, headers=headers, body=body, push=push)
+
+    def refused(self, ref: ImageRef, answer: Answer, what: str) -> RegistryError:
+        """The error for an answer that is none of success: what was asked, and its own words."""
+        return _refused(self._conf.pull_endpoints(ref)[-1], answer, what)
+
+    def pages(self, ref: ImageRef, path: str, what: str) -> Iterator[Answer]:
+        """The pages of a list under the reference's repository; following ones by their Link.
+
+        Raises `RegistryError`, also for a list that goes in a circle.
+        """
+        endpoint = self._conf.pull_endpoints(ref)[-1]
+        path = f"/v2/{repository_of(endpoint)}/{path}"
+        for _ in range(_MAX_PAGES):
+            answer = self._session.request("GET", endpoint, path)
+            if not answer.ok:
+                raise _refused(endpoint, answer, f"{what} of {ref.repository}")
+            yield answer
+            link = re.search(r'<([^>]+)>\s*;[^,]*\brel="?next\b', answer.headers.get("link", ""))
+            if not link:
+                return
+            following = _own_path(endpoint, path, link[1])
+            if following == path:
+                break
+            path = following
+        raise RegistryError(f"{ref.registry} lists {what} of {ref.repository} in a circle")
 
     def config(self, ref: ImageRef, platform: Platform | None = None) -> Config:
         """The configuration of an image; of an index, that of `platform` (or of its first).
@@ -199,26 +244,14 @@ class RegistryClient:
 
     def tags(self, ref: ImageRef) -> list[str]:
         """All tags of the repository in their order, through all pages.  Raises `RegistryError`."""
-        endpoint = self._conf.pull_endpoints(ref)[-1]
-        path = f"/v2/{repository_of(endpoint)}/tags/list?n={_PAGE}"
         found: list[str] = []
-        for _ in range(_MAX_PAGES):
-            answer = self._session.request("GET", endpoint, path)
-            if not answer.ok:
-                raise _refused(endpoint, answer, f"the tags of {ref.repository}")
+        for answer in self.pages(ref, f"tags/list?n={_PAGE}", "the tags"):
             try:
                 page = json.loads(answer.body).get("tags") or []
                 found += [tag for tag in page if isinstance(tag, str)]
             except (ValueError, AttributeError, TypeError, RecursionError) as error:
                 raise RegistryError(f"{ref.registry} sent a tag list that is none") from error
-            link = re.search(r'<([^>]+)>\s*;[^,]*\brel="?next\b', answer.headers.get("link", ""))
-            if not link:
-                return sorted(set(found))
-            following = _own_path(endpoint, path, link[1])
-            if following == path:
-                break
-            path = following
-        raise RegistryError(f"{ref.registry} lists the tags of {ref.repository} in a circle")
+        return sorted(set(found))
 
     def _digest(self, endpoint: Endpoint, ref: ImageRef) -> Digest:
         path = f"manifests/{ref.manifest}"
