@@ -34,6 +34,7 @@ class Command:
 COMMANDS: dict[str, Command] = {
     "init": Command("project", "Write a new project that builds as it is.", "Project", "init"),
     "schema": Command("project", "Print the JSON Schema of a file.", "Project", "schema"),
+    "lock": Command("lock", "Pin the bases by digest, and prove that they hold.", "Images"),
     "image": Command("image", "Render, plan and build the images of a project.", "Images"),
     "fleet": Command("fleet", "Look at hosts and move them forward or back.", "Fleet"),
     "audit": Command("audit", "Show who did what, when, and with which digests.", "Fleet", "audit"),

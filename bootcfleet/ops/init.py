@@ -41,7 +41,8 @@ images:
   soe:
     description: Standard operating environment
     # Any bootc base: registry.redhat.io/rhel10/rhel-bootc, quay.io/centos-bootc/centos-bootc,
-    # quay.io/fedora/fedora-bootc. With a digest (…@sha256:…) the build repeats exactly.
+    # quay.io/fedora/fedora-bootc. `bootcfleet lock update` writes down its digest, and
+    # `image build --locked` builds from that one alone.
     base: {base}
     vars:
       timezone: UTC
