@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -106,6 +107,11 @@ class ImageSpec(_Strict):
     build_args: dict[str, Text] = Field(
         default_factory=dict, description="Build arguments for podman (never secrets)."
     )
+    end_of_life: date | None = Field(
+        default=None,
+        description="The last day (UTC) on which this image and its children are built and "
+        "promoted.",
+    )
 
     @field_validator("base")
     @classmethod
@@ -165,6 +171,9 @@ class Project(_Strict):
     ledger: str = Field(
         default="sqlite:///.bootcfleet/ledger.db",
         description="The ledger's database: an SQLAlchemy URL, without a password.",
+    )
+    end_of_life_warning: int = Field(
+        default=90, description="Days before an end of life from which it is warned of.", ge=0
     )
     images: dict[ImageName, ImageSpec] = Field(
         default_factory=dict, description="The images, by name."
