@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bootcfleet.cli.app import COMMANDS, run
+from bootcfleet.domain.channel_spec import ChannelSpec
 from bootcfleet.domain.faults import DESCRIPTIONS
 from bootcfleet.domain.inventory_native import ConnectionModel, HostModel
 from bootcfleet.domain.project import ImageSpec, Project
@@ -74,6 +75,9 @@ def test_every_field_is_documented() -> None:
     for model in (Project, ImageSpec):
         for name, info in model.model_fields.items():
             assert f"`{info.alias or name}`" in project, f"{name} is not in docs/project.md"
+    channels = (ROOT / "docs/channels.md").read_text()
+    for name, info in ChannelSpec.model_fields.items():
+        assert f"`{info.alias or name}`" in channels, f"{name} is not in docs/channels.md"
     inventory = (ROOT / "docs/inventory.md").read_text()
     for model in (HostModel, ConnectionModel):
         for name in model.model_fields:

@@ -36,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "schema": Command("project", "Print the JSON Schema of a file.", "Project", "schema"),
     "lock": Command("lock", "Pin the bases by digest, and prove that they hold.", "Images"),
     "image": Command("image", "Render, plan and build the images of a project.", "Images"),
+    "channel": Command("channel", "Promote images from channel to channel, and back.", "Images"),
     "fleet": Command("fleet", "Look at hosts and move them forward or back.", "Fleet"),
     "audit": Command("audit", "Show who did what, when, and with which digests.", "Fleet", "audit"),
     "lab": Command("lab", "Simulated bootc hosts behind real SSH, to rehearse on.", "Lab"),

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from bootcfleet.domain.channel_spec import ChannelName, ChannelSpec, check_channels
 from bootcfleet.domain.document import Document, validate
 from bootcfleet.domain.reference import ImageRef, valid_name
 
@@ -179,6 +180,10 @@ class Project(_Strict):
         default_factory=dict, description="The images, by name."
     )
 
+    channels: dict[ChannelName, ChannelSpec] = Field(
+        default_factory=dict, description="The channels that images go through, by name."
+    )
+
     @field_validator("name")
     @classmethod
     def _name_is_plain(cls, value: str) -> str:
@@ -219,4 +224,6 @@ class Project(_Strict):
 
 def parse_project(document: Document) -> Project:
     """Read a project.  Raises `ConfigError` with file, line and field."""
-    return validate(document, Project)
+    project = validate(document, Project)
+    check_channels(document, project.channels, images=project.images, version=project.image_version)
+    return project

@@ -55,12 +55,13 @@ def current_actor() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-@contextmanager
-def recorder(loaded: LoadedProject | None) -> Iterator[Record]:
-    """A function that records with actor, time and git commit filled in."""
-    # Before the ledger is opened: a new one may be a file that git does not know.
-    commit = GitRepo(LocalExecutor(), loaded.root).facts().revision if loaded else None
-    ledger = open_ledger(loaded)
+def project_commit(loaded: LoadedProject | None) -> str | None:
+    """The git commit of the project's tree, for entries of the ledger."""
+    return GitRepo(LocalExecutor(), loaded.root).facts().revision if loaded else None
+
+
+def recorder_into(ledger: Ledger, commit: str | None) -> Record:
+    """A function that records into an open ledger, with actor, time and git commit filled in."""
     actor = current_actor()
 
     def record(
@@ -82,7 +83,16 @@ def recorder(loaded: LoadedProject | None) -> Iterator[Record]:
             details=details,
         )
 
+    return record
+
+
+@contextmanager
+def recorder(loaded: LoadedProject | None) -> Iterator[Record]:
+    """The same into the project's ledger, which is open as long."""
+    # Before the ledger is opened: a new one may be a file that git does not know.
+    commit = project_commit(loaded)
+    ledger = open_ledger(loaded)
     try:
-        yield record
+        yield recorder_into(ledger, commit)
     finally:
         ledger.close()

@@ -1,0 +1,104 @@
+"""The copy of a channel's history in the registry, as an artifact beside the image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from bootcfleet.domain.channel import (
+    HISTORY_TYPE,
+    ChannelEntry,
+    Pair,
+    canonical,
+    check_history,
+    history_tag,
+)
+from bootcfleet.domain.event import Event
+from bootcfleet.domain.reference import ImageRef
+from bootcfleet.drivers.registryhttp import RegistryError
+from bootcfleet.errors import FleetError
+from bootcfleet.ops.channel import Channels
+
+#: The title of the file in the artifact, for `oras pull` and the like.
+_TITLE = "org.opencontainers.image.title"
+
+
+def history_lines(entries: Iterable[ChannelEntry]) -> bytes:
+    """A history as canonical JSON, one entry a line."""
+    return b"".join(canonical(entry.to_json()) + b"\n" for entry in entries)
+
+
+def parse_history(data: bytes) -> tuple[ChannelEntry, ...]:
+    """Read `history_lines`, and check the chain.  Raises `FleetError`."""
+    try:
+        entries = tuple(ChannelEntry.from_json(json.loads(line)) for line in data.splitlines())
+    except (TypeError, ValueError, KeyError, RecursionError, AttributeError) as error:
+        raise FleetError(f"the history in the registry cannot be read: {error}") from error
+    if broken := check_history(entries):
+        raise FleetError(f"the history in the registry does not hold: {broken}")
+    return entries
+
+
+def read_mirror(channels: Channels, repository: ImageRef, channel: str) -> tuple[ChannelEntry, ...]:
+    """The history that the registry has; nothing where it has none.
+
+    Raises `RegistryError`, and `FleetError` for one that does not hold.
+    """
+    try:
+        _, blobs = channels.artifacts.fetch(repository.with_tag(history_tag(channel)))
+    except RegistryError as error:
+        if error.status == 404:
+            return ()
+        raise
+    return parse_history(b"".join(blobs))
+
+
+def write_mirror(channels: Channels, entries: Sequence[ChannelEntry]) -> None:
+    """Write the copy of a whole history, over one that is its beginning and no other.
+
+    Raises `FleetError` when the registry has entries that the ledger has not.
+    """
+    last = entries[-1]
+    repository = ImageRef.parse(last.repository)
+    there = read_mirror(channels, repository, last.channel)
+    if there == tuple(entries):
+        return
+    if there != tuple(entries[: len(there)]):
+        raise FleetError(
+            f"the registry has another history of {last.image} {last.channel}: "
+            f"entry {len(there)} is by {there[-1].actor} at {there[-1].at:%Y-%m-%d %H:%M:%SZ}",
+            hint=f"look: bootcfleet channel history {last.image} {last.channel} --from-registry",
+        )
+    tag = history_tag(last.channel)
+    channels.artifacts.push(
+        repository,
+        HISTORY_TYPE,
+        [(HISTORY_TYPE, history_lines(entries), {_TITLE: f"{tag}.jsonl"})],
+        tag=tag,
+        annotations={
+            "io.bootcfleet.image": last.image,
+            "io.bootcfleet.channel": last.channel,
+            "io.bootcfleet.channel.last": last.hash,
+        },
+    )
+
+
+def mirror_history(channels: Channels, pairs: Iterable[Pair]) -> None:
+    """Bring the copies up to date; a failure is told as an event, and no error.
+
+    The histories are in the ledger; `channel verify` finds a copy that is behind.
+    """
+    for image, channel in pairs:
+        entries = channels.store.history(image, channel)
+        try:
+            write_mirror(channels, entries)
+        except FleetError as error:
+            channels.emit(
+                Event(
+                    "channel.mirror.failed",
+                    image,
+                    f"warning: the history of {channel} was not copied into the registry: "
+                    f"{error.message}",
+                    {"channel": channel, "hint": "bootcfleet channel verify --repair"},
+                )
+            )

@@ -1,0 +1,206 @@
+"""The gates of a channel: all of them are asked, and each says what would make it green."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from bootcfleet.domain.channel import ChannelEntry, since
+from bootcfleet.domain.channel_spec import ChannelSpec, Freshness
+from bootcfleet.domain.download import download_size
+from bootcfleet.domain.evidence import EvidenceKind, judge
+from bootcfleet.domain.gate import GateResult
+from bootcfleet.domain.image import Manifest
+from bootcfleet.domain.reference import Digest, ImageRef
+from bootcfleet.errors import FleetError
+from bootcfleet.ops.channel import Channels
+from bootcfleet.ops.evidence import latest_evidence
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image that is to be moved into a channel.
+
+    `source` is what it was named by: a channel, ``build``, a tag or a digest; `found` what the
+    channel's tag points at now, `source_digest` what the history of a source channel says.
+    """
+
+    image: str
+    channel: str
+    source: str
+    at: ImageRef
+    manifest: Manifest
+    found: str | None
+
+    @property
+    def digest(self) -> str:
+        """What would be moved."""
+        return str(self.manifest.digest)
+
+
+def examine(channels: Channels, candidate: Candidate) -> tuple[GateResult, ...]:
+    """What every gate of the channel says, the green ones too.  Raises `FleetError`."""
+    spec = channels.spec(candidate.channel)
+    asked: list[tuple[str, Callable[[], GateResult | None]]] = [
+        ("from", lambda: _from(spec, candidate)),
+        ("source", lambda: _source(channels, candidate)),
+        ("tag", lambda: _tag(channels, candidate)),
+        *_evidence(channels, spec, candidate),
+        ("soak", lambda: _soak(channels, spec, candidate)),
+        ("max_download", lambda: _size(channels, spec, candidate)),
+    ]
+    results = [(name, ask()) for name, ask in asked]
+    return tuple(replace(result, name=name) for name, result in results if result is not None)
+
+
+def _from(spec: ChannelSpec, candidate: Candidate) -> GateResult | None:
+    if spec.from_ is None:
+        return None
+    if candidate.source == spec.from_:
+        return GateResult("from", True, f"it comes from {spec.from_}")
+    return GateResult(
+        "from",
+        False,
+        f"{candidate.channel} is promoted from {spec.from_}, and not from {candidate.source}",
+        f"bootcfleet channel promote {candidate.image} {spec.from_} {candidate.channel}",
+    )
+
+
+def _source(channels: Channels, candidate: Candidate) -> GateResult | None:
+    if candidate.source not in channels.loaded.project.channels:
+        return None
+    last = channels.store.current(candidate.image, candidate.source)
+    if last is None or last.digest == candidate.digest:
+        return None
+    return GateResult(
+        "source",
+        False,
+        f"the tag {candidate.source} points at {candidate.digest}, and its history says "
+        f"{last.digest}",
+        f"bootcfleet channel verify {candidate.image} {candidate.source}",
+    )
+
+
+def _tag(channels: Channels, candidate: Candidate) -> GateResult | None:
+    last = channels.store.current(candidate.image, candidate.channel)
+    if last is None or candidate.found in (last.digest, candidate.digest):
+        return None
+    return GateResult(
+        "tag",
+        False,
+        f"the tag {candidate.channel} points at {candidate.found or 'nothing'}, and its history "
+        f"says {last.digest}",
+        f"bootcfleet channel verify {candidate.image} {candidate.channel}",
+    )
+
+
+def _evidence(
+    channels: Channels, spec: ChannelSpec, candidate: Candidate
+) -> list[tuple[str, Callable[[], GateResult | None]]]:
+    kinds: list[tuple[str, EvidenceKind, Freshness]] = [
+        ("checks", EvidenceKind.CHECK, spec.checks),
+        ("lint", EvidenceKind.LINT, spec.lint),
+        ("signature", EvidenceKind.SIGN, spec.signature),
+        ("sbom", EvidenceKind.SBOM, spec.sbom),
+    ]
+
+    def ask(kind: EvidenceKind, wanted: Freshness) -> Callable[[], GateResult | None]:
+        def answer() -> GateResult | None:
+            if wanted is False:
+                return None
+            found = latest_evidence(channels.ledger, kind, candidate.digest)
+            age = wanted if isinstance(wanted, timedelta) else None
+            return judge(kind, found, channels.clock(), age, image=candidate.image)
+
+        return answer
+
+    return [(name, ask(kind, wanted)) for name, kind, wanted in kinds]
+
+
+def _soak(channels: Channels, spec: ChannelSpec, candidate: Candidate) -> GateResult | None:
+    if spec.soak is None or spec.from_ is None:
+        return None
+    history = channels.store.history(candidate.image, spec.from_)
+    entered = _entered(history, candidate.digest)
+    if entered is None:
+        return GateResult(
+            "soak",
+            False,
+            f"it is not in {spec.from_} now, by its history",
+            f"bootcfleet channel history {candidate.image} {spec.from_}",
+        )
+    stayed = channels.clock() - entered
+    if stayed < spec.soak:
+        due = entered + spec.soak
+        return GateResult(
+            "soak",
+            False,
+            f"it is in {spec.from_} since {_minute(entered)}, and must be for {_span(spec.soak)}",
+            f"wait until {_minute(due)}",
+        )
+    return GateResult("soak", True, f"it is in {spec.from_} since {_minute(entered)}")
+
+
+def _entered(history: tuple[ChannelEntry, ...], digest: str) -> datetime | None:
+    return since(history) if history and history[-1].digest == digest else None
+
+
+def _size(channels: Channels, spec: ChannelSpec, candidate: Candidate) -> GateResult | None:
+    if spec.max_download is None:
+        return None
+    if candidate.found is None:
+        return GateResult("max_download", True, "no host is on this channel yet")
+    before = channels.repository(candidate.image, candidate.channel).with_digest(
+        Digest(candidate.found)
+    )
+    hint = f"bootcfleet image diff {before.name}@{candidate.found} {candidate.digest}"
+    try:
+        size = _largest(channels, before, candidate)
+    except FleetError as error:
+        # Without the manifest that hosts are on there is nothing to compare with: not green.
+        return GateResult("max_download", False, f"it cannot be told: {error.message}", hint)
+    said = f"a host on {candidate.channel} downloads {_amount(size)}"
+    if size > spec.max_download:
+        return GateResult(
+            "max_download", False, f"{said}, and {_amount(spec.max_download)} are allowed", hint
+        )
+    return GateResult("max_download", True, said)
+
+
+def _largest(channels: Channels, before: ImageRef, candidate: Candidate) -> int:
+    """The bytes that hosts of the worst platform download."""
+    old = channels.registry.manifest(before)
+    new = candidate.manifest
+    if not new.is_index:
+        have = [old]
+        if old.is_index:
+            have = [channels.registry.manifest(before.with_digest(d)) for d in old.references]
+        return download_size(have, new)
+    known = old.children if old.is_index else {}
+    sizes = [0]
+    for platform, digest in new.children.items():
+        want = channels.registry.manifest(candidate.at.with_digest(digest))
+        had = known.get(platform)
+        if had is not None:
+            have = [channels.registry.manifest(before.with_digest(had))]
+        else:
+            have = [] if old.is_index else [old]
+        sizes.append(download_size(have, want, index=new))
+    return max(sizes)
+
+
+def _amount(size: int) -> str:
+    for unit, bytes_ in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= bytes_ // 2:
+            return f"{size / bytes_:.1f} {unit}"
+    return f"{size} B"
+
+
+def _minute(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%MZ}"
+
+
+def _span(length: timedelta) -> str:
+    hours, minutes = divmod(int(length.total_seconds()) // 60, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

@@ -1,0 +1,231 @@
+"""Promotion: an image's digest from one channel (or its build) to another, and back.
+
+Everything is resolved once and decided in a plan; `ops/train.py` carries it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from bootcfleet.domain.channel import ChannelAction, ChannelEntry, Move, keep_tag
+from bootcfleet.domain.channel_spec import BUILD
+from bootcfleet.domain.gate import GateResult
+from bootcfleet.domain.promotion import PromotionPlan
+from bootcfleet.domain.reference import Digest, ImageRef, InvalidReferenceError
+from bootcfleet.errors import FleetError, UsageError
+from bootcfleet.ops.channel import Channels
+from bootcfleet.ops.gates import Candidate, examine
+from bootcfleet.ops.train import recover, run_train
+
+#: Every gate that can be skipped, by the name that it has in the project and in answers.
+GATES = ("from", "source", "tag", "checks", "lint", "signature", "sbom", "soak", "max_download")
+
+
+def plan_promotion(
+    channels: Channels,
+    images: Sequence[str],
+    source: str,
+    channel: str,
+    *,
+    everything: bool = False,
+    why: str = "",
+    skip: Collection[str] = (),
+) -> PromotionPlan:
+    """What a promotion would move; nothing is changed.
+
+    `source` is a channel, ``build`` for the last build that was pushed, a digest or a
+    tag.  With `everything`, all images that are in `source` and that the channel takes.
+    Raises `UsageError`, and `RegistryError` when the registry does not say.
+    """
+    spec = channels.spec(channel)
+    _require_sense(images, source, channel, everything=everything, why=why, skip=skip)
+    left_out: dict[str, str] = {}
+    if everything:
+        images = []
+        for image in channels.loaded.project.images:
+            if not spec.takes(image):
+                left_out[image] = f"{channel} does not take it"
+            else:
+                images = [*images, image]
+    moves, unchanged = [], {}
+    for image in images:
+        channels.require_image(image)
+        if not spec.takes(image):
+            raise UsageError(
+                f"the channel {channel} does not take {image}",
+                hint=f"see channels.{channel}.images in bootcfleet.yaml",
+            )
+        try:
+            at = resolve(channels, image, source)
+        except _NotThereError as error:
+            if not everything:
+                raise
+            left_out[image] = error.message
+            continue
+        move = _plan_one(channels, image, source, channel, at, why)
+        if move is None:
+            unchanged[image] = str(at.digest)
+        else:
+            moves.append(move)
+    if everything and not moves and not unchanged:
+        raise UsageError(f"no image of the project is in {source}")
+    return PromotionPlan(source, channel, tuple(moves), unchanged, left_out, frozenset(skip))
+
+
+def promote(channels: Channels, plan: PromotionPlan) -> tuple[ChannelEntry, ...]:
+    """Carry a plan out, whole or not at all; the new entries of the histories.
+
+    Raises `ChecksFailedError` for red gates, and as `run_train` does.
+    """
+    plan.require_green()
+    return run_train(channels, plan.moves)
+
+
+def promote_now(
+    channels: Channels, images: Sequence[str], source: str, channel: str, *, why: str = ""
+) -> tuple[ChannelEntry, ...]:
+    """Settle what was left behind, plan and promote at once: for a build that ends in a channel.
+
+    Raises as `plan_promotion` and `promote` do.
+    """
+    recover(channels)
+    return promote(channels, plan_promotion(channels, images, source, channel, why=why))
+
+
+class _NotThereError(FleetError):
+    """An image is not in the source; a train goes without it."""
+
+
+def resolve(channels: Channels, image: str, source: str) -> ImageRef:
+    """The image that `source` stands for now, by digest.
+
+    Raises `FleetError` when there is none.
+    """
+    repository = channels.repository(image)
+    if source == BUILD:
+        return repository.with_digest(Digest(_last_build(channels, image)))
+    if source in channels.loaded.project.channels:
+        tag = channels.tag(image, source)
+        found = channels.found(tag)
+        if found is None:
+            raise _NotThereError(
+                f"{image} is not in {source}",
+                hint=f"bootcfleet channel promote {image} "
+                f"{channels.spec(source).from_ or BUILD} {source}",
+            )
+        return tag.with_digest(Digest(found))
+    bare = source.removeprefix("@")
+    if bare.startswith("sha256:"):
+        return repository.with_digest(Digest(bare))
+    try:
+        tag = repository.with_tag(source.removeprefix(":"))
+    except InvalidReferenceError as error:
+        raise UsageError(
+            f"{source!r} is no channel, tag or digest", hint=f"or {BUILD}: the last build"
+        ) from error
+    found = channels.found(tag)
+    if found is None:
+        known = ", ".join(channels.loaded.project.channels) or "none"
+        raise _NotThereError(
+            f"{source!r} is neither a channel nor a tag of {tag.name}",
+            hint=f"channels: {known}; {BUILD} stands for the last build",
+        )
+    return tag.with_digest(Digest(found))
+
+
+def _last_build(channels: Channels, image: str) -> str:
+    """The digest of the newest build of an image that was pushed, by the ledger."""
+    for entry in reversed(channels.ledger.entries(action="image.build", subject=image)):
+        digest = entry.digests.get("image")
+        if entry.action == "image.build" and entry.outcome == "built" and digest:
+            return digest
+    raise _NotThereError(
+        f"no build of {image} was pushed, by the ledger",
+        hint=f"bootcfleet image build {image} --push",
+    )
+
+
+def _require_sense(
+    images: Sequence[str],
+    source: str,
+    channel: str,
+    *,
+    everything: bool,
+    why: str,
+    skip: Collection[str],
+) -> None:
+    if everything == bool(images):
+        raise UsageError(
+            "name the images, or say --all-images",
+            hint=f"bootcfleet channel promote web {source} {channel}",
+        )
+    if source == channel:
+        raise UsageError(f"{channel} cannot be promoted to itself")
+    for name in images:
+        if list(images).count(name) > 1:
+            raise UsageError(f"{name} is named twice")
+    for gate in skip:
+        if gate not in GATES:
+            raise UsageError(f"there is no gate {gate!r}", hint=f"gates: {', '.join(GATES)}")
+    if skip and not why.strip():
+        raise UsageError(
+            "a gate is skipped for a reason", hint="say it, for it is recorded: --reason '…'"
+        )
+
+
+def _plan_one(
+    channels: Channels, image: str, source: str, channel: str, at: ImageRef, why: str
+) -> Move | None:
+    """The move of one image; None when the channel and its history are there already."""
+    tag = channels.tag(image, channel)
+    found = channels.found(tag)
+    last = channels.store.current(image, channel)
+    if found == str(at.digest) and last is not None and last.digest == found:
+        return None
+    manifest = channels.registry.manifest(at)
+    candidate = Candidate(image, channel, source, at, manifest, found)
+    return make_move(
+        channels, candidate, ChannelAction.PROMOTE, why=why, gates=examine(channels, candidate)
+    )
+
+
+def make_move(
+    channels: Channels,
+    candidate: Candidate,
+    action: ChannelAction,
+    *,
+    why: str,
+    gates: tuple[GateResult, ...] = (),
+) -> Move:
+    """The move of a candidate, with its place in the history and the tags that keep digests."""
+    image, channel, digest = candidate.image, candidate.channel, candidate.digest
+    history = channels.store.history(image, channel)
+    now, before = channels.clock(), candidate.found
+    repository = channels.repository(image, channel)
+    kept = {one.digest: one.keep for one in history if one.repository == repository.name}
+    return Move(
+        image=image,
+        channel=channel,
+        repository=repository.name,
+        digest=digest,
+        media_type=candidate.manifest.media_type,
+        size=len(candidate.manifest.raw),
+        before=before,
+        number=len(history) + 1,
+        keep=kept.get(digest) or keep_tag(channel, digest, now),
+        keep_before=keep_tag(channel, before, now) if before and before not in kept else None,
+        action=action,
+        why=why,
+        source=candidate.source,
+        version=_version(channels, candidate.at),
+        origin=candidate.at.name if candidate.at.name != repository.name else None,
+        gates=gates,
+    )
+
+
+def _version(channels: Channels, at: ImageRef) -> str | None:
+    """The image's version label; an artifact or an index without images has none."""
+    try:
+        return channels.registry.resolve(at).version
+    except FleetError:
+        return None
