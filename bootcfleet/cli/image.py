@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bootcfleet.cli.image_lint import lint
 from bootcfleet.cli.output import DryRunFlag, JsonFlag
 
 app = typer.Typer(no_args_is_help=True, help="Render, plan and build the images of a project.")
@@ -85,3 +86,6 @@ def build(
     from bootcfleet.cli.image_run import run_build_command
 
     run_build_command(names or [], jobs=jobs, push=push, dry_run=dry_run, as_json=as_json)
+
+
+app.command("lint")(lint)

@@ -79,6 +79,15 @@ class Renderer:
         self._infos: dict[str, TemplateInfo] = {}
         self._context_files: dict[str, Mapping[str, SourceFile]] = {}
 
+    def origin(self, template: str, file: str) -> tuple[str, str, bool] | None:
+        """The source of a rendered file (``Containerfile``, ``files/…``): path, text, whether it
+        is rendered; None when it has none, or is not text."""
+        for path, rendered in ((f"{template}/{file}{SUFFIX}", True), (f"{template}/{file}", False)):
+            source = self._templates.files.get(path)
+            if source is not None and source.origin:
+                return source.origin, source.data.decode("utf-8", "replace"), rendered
+        return None
+
     def render(self, request: RenderRequest) -> RenderedImage:
         """The Containerfile and context files of one image.  Raises `ConfigError`."""
         name, error = request.template, request.error or _plain_error(request)

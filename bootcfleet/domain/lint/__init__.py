@@ -1,0 +1,1 @@
+"""Our own rules over a rendered Containerfile and its build context."""

@@ -1,0 +1,112 @@
+"""Lint reports as SARIF 2.1.0 (OASIS), which GitHub, GitLab and editors show beside the lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from bootcfleet.domain.lint.catalogue import every_rule
+from bootcfleet.domain.lint.engine import LintReport
+from bootcfleet.domain.lint.model import Finding, Rule, Severity
+
+SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a finding is in the sources: a URI, relative to the project with `in_project`."""
+
+    uri: str
+    line: int | None
+    in_project: bool
+
+
+#: (image, file, line) → the place in the project's sources; None where it is not known.
+Locate = Callable[[str, str, int], Place | None]
+
+
+def sarif(reports: Sequence[LintReport], version: str, locate: Locate) -> dict[str, Any]:
+    """All reports as one run; suppressed findings are in it, marked with their reason."""
+    rules = [_rule(one) for one in every_rule()]
+    index = {one["id"]: number for number, one in enumerate(rules)}
+    results: list[dict[str, Any]] = []
+    for report in reports:
+        for finding in report.findings:
+            if finding.rule not in index:
+                index[finding.rule] = len(rules)
+                rules.append({"id": finding.rule, "helpUri": finding.remedy.rpartition(" ")[2]})
+            results.append(_result(report.image, finding, index, locate))
+        for finding, reason in report.suppressed.items():
+            result = _result(report.image, finding, index, locate)
+            mark = {"kind": "inSource", "justification": reason or "no reason given"}
+            results.append({**result, "suppressions": [mark]})
+    driver = {"name": "bootcfleet", "semanticVersion": version, "rules": rules}
+    run = {
+        "tool": {"driver": driver},
+        "columnKind": "unicodeCodePoints",
+        "results": results,
+        "invocations": [{"executionSuccessful": True, **_notes(reports)}],
+    }
+    return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
+
+
+def _notes(reports: Iterable[LintReport]) -> dict[str, Any]:
+    notes = dict.fromkeys(note for report in reports for note in report.notes)
+    if not notes:
+        return {}
+    return {
+        "toolExecutionNotifications": [
+            {"level": "note", "message": {"text": note}} for note in notes
+        ]
+    }
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.id,
+        "shortDescription": {"text": rule.title},
+        "fullDescription": {"text": f"{rule.title}: {rule.reason}"},
+        "help": {"text": f"{rule.reason} ({rule.source}). Instead: {rule.remedy}."},
+        "defaultConfiguration": {"level": _level(rule.severity)},
+    }
+
+
+def _level(severity: Severity) -> str:
+    match severity:
+        case Severity.ERROR:
+            return "error"
+        case Severity.WARNING:
+            return "warning"
+        case Severity.INFO:
+            return "note"
+        case _:
+            assert_never(severity)
+
+
+def _result(image: str, finding: Finding, index: dict[str, int], locate: Locate) -> dict[str, Any]:
+    place = locate(image, finding.file, finding.line)
+    rendered = f"{image}/{finding.file}"
+    physical: dict[str, Any]
+    if place is None:
+        # What is not from a file of the project: the rendered file, by its own name.
+        physical = {"artifactLocation": {"uri": rendered}, "region": {"startLine": finding.line}}
+    else:
+        base = {"uriBaseId": "%SRCROOT%"} if place.in_project else {}
+        physical = {"artifactLocation": {"uri": place.uri, **base}}
+        if place.line is not None:
+            physical["region"] = {"startLine": place.line}
+    return {
+        "ruleId": finding.rule,
+        "ruleIndex": index[finding.rule],
+        "level": _level(finding.severity),
+        "message": {"text": f"{image}: {finding.message} (rendered {finding.file}:{finding.line})"},
+        "locations": [
+            {
+                "physicalLocation": physical,
+                "logicalLocations": [
+                    {"fullyQualifiedName": f"{rendered}:{finding.line}", "kind": "module"}
+                ],
+            }
+        ],
+    }
