@@ -145,11 +145,16 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Config:
-    """What an image's configuration says: platform, labels, time of its build (RFC 3339)."""
+    """What an image's configuration says: platform, labels, time of its build (RFC 3339).
+
+    `diff_ids` are the digests of its layers as they are unpacked, the base's first: they
+    stay the same however the layers are compressed.
+    """
 
     platform: Platform | None
     labels: Mapping[str, str]
     created: str | None
+    diff_ids: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
@@ -157,10 +162,16 @@ class Config:
         body = _object(raw, "an image's configuration")
         inner = body.get("config")
         created = body.get("created")
+        rootfs = body.get("rootfs")
+        layers = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+        layers = layers if isinstance(layers, list) else []
         return cls(
             _platform(body),
             _texts(inner.get("Labels") if isinstance(inner, dict) else None),
             created if isinstance(created, str) else None,
+            tuple(one for one in layers if isinstance(one, str))
+            if isinstance(layers, list)
+            else (),
         )
 
     @property

@@ -8,7 +8,7 @@ index.  They are one node here: whoever asks about one of them asks about the im
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, Self
@@ -65,6 +65,8 @@ class Made:
     log: str | None = None
     build_id: str | None = None
     tags: tuple[str, ...] = ()
+    #: Those of `digests` that a registry has; the others are podman's ids.
+    pushed: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -76,6 +78,7 @@ class Made:
         return {
             "digest": self.digest,
             "digests": list(self.digests),
+            "pushed": bool(self.pushed),
             "name": self.name,
             "base": self.base,
             "proof": self.proof.value,
@@ -125,6 +128,10 @@ class Lineage:
         before = self._made.get(node)
         if before is None or (before.base is None and made.base is not None):
             self._made[node] = made
+        elif made.pushed and not before.pushed:
+            # The build stays the first one; what it is called in a registry is new.
+            digests = tuple(dict.fromkeys((*made.digests, *before.digests)))
+            self._made[node] = replace(before, digests=digests, pushed=made.pushed)
         if made.base is None or node in self._bases:
             return
         self._bases[node] = made.base
@@ -274,8 +281,9 @@ def made_from_labels(
         digests,
         written,
         Proof.LAYERS if layers else Proof.LABEL,
-        commit=labels.get(REVISION_LABEL),
-        build_id=labels.get(BUILD_ID_LABEL),
+        commit=labels.get(REVISION_LABEL) or None,
+        build_id=labels.get(BUILD_ID_LABEL) or None,
+        pushed=digests,
     )
 
 
@@ -303,4 +311,5 @@ def _made(entry: AuditEntry) -> Made | None:
         log if isinstance(log, str) else None,
         build_id if isinstance(build_id, str) else None,
         tuple(str(tag) for tag in tags) if isinstance(tags, list) else (),
+        tuple(one for one in digests if one != entry.digests.get("image-id")),
     )

@@ -116,8 +116,9 @@ def test_two_images_that_turn_out_to_be_one() -> None:
             built(3, "soe", 1, digest(90), image_id=11),
         )
     )
-    assert lineage.ancestors(digest(2)) == (digest(11), digest(90))
-    assert lineage.descendants(digest(90)) == (digest(11), digest(2))
+    # The digest of the registry is the one to show.
+    assert lineage.ancestors(digest(2)) == (digest(1), digest(90))
+    assert lineage.descendants(digest(90)) == (digest(1), digest(2))
     assert lineage.descendants(digest(11)) == (digest(2),)
 
 
@@ -172,6 +173,7 @@ def test_labels() -> None:
         Proof.LAYERS,
         commit="abc",
         build_id="b" * 64,
+        pushed=(digest(2),),
     )
     unproven = made_from_labels((digest(2),), labels)
     assert unproven is not None

@@ -1,0 +1,108 @@
+"""Why an image is where it is: who moved it there, who built it, on what, with which proof."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bootcfleet.domain.audit import AuditEntry
+from bootcfleet.domain.evidence import Evidence, EvidenceKind
+from bootcfleet.domain.lineage import Lineage, Made
+from bootcfleet.domain.revocation import Revocations, Revoked
+from bootcfleet.drivers.ledger import Ledger
+from bootcfleet.ops.evidence import latest_evidence
+
+
+@dataclass(frozen=True)
+class Link:
+    """One image of a chain: how it was made (None: elsewhere), and what is known of it."""
+
+    digest: str
+    name: str | None
+    made: Made | None
+    base: str | None
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    revoked: Revoked | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return {
+            "digest": self.digest,
+            "name": self.name,
+            "base": self.base,
+            "build": self.made.to_json() if self.made else None,
+            "evidence": {
+                kind: {"outcome": one.outcome.value, "at": one.at.isoformat()}
+                for kind, one in self.evidence.items()
+            },
+            "revoked": self.revoked.to_json() if self.revoked else None,
+        }
+
+
+def chain(
+    digest: str, lineage: Lineage, revocations: Revocations, ledger: Ledger | None = None
+) -> tuple[Link, ...]:
+    """The image and all that it stands on, itself first; with evidence where a ledger is given."""
+    links = []
+    for one in (digest, *lineage.ancestors(digest)):
+        revoked = revocations.reason(one, lineage)
+        links.append(
+            Link(
+                one,
+                lineage.name(one),
+                lineage.made(one),
+                lineage.base(one),
+                evidence_of(ledger, lineage, one) if ledger and lineage.made(one) else {},
+                revoked,
+            )
+        )
+    return tuple(links)
+
+
+def evidence_of(ledger: Ledger, lineage: Lineage, digest: str) -> dict[str, Evidence]:
+    """The newest evidence of each kind about an image, by whatever digest it was examined."""
+    found: dict[str, Evidence] = {}
+    for kind in EvidenceKind:
+        about = (latest_evidence(ledger, kind, one) for one in lineage.same(digest))
+        newest = max((one for one in about if one), key=lambda one: one.at, default=None)
+        if newest is not None:
+            found[kind.gate] = newest
+    return found
+
+
+@dataclass(frozen=True)
+class HostMove:
+    """The entry of the ledger that says how a host came to its image, and its rollout's."""
+
+    host: AuditEntry
+    rollout: AuditEntry | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return {
+            "action": self.host.action.removesuffix(".host"),
+            "outcome": self.host.outcome,
+            "at": self.host.at.isoformat(),
+            "actor": self.host.actor,
+            "before": self.host.digests.get("before"),
+            "rollout": self.host.details.get("rollout"),
+            "entry": self.host.number,
+        }
+
+
+def last_move(ledger: Ledger, host: str, digests: Sequence[str]) -> HostMove | None:
+    """The newest rollout that left a host on one of `digests`.
+
+    None for a host that came to it in another way: it was installed so, or somebody ran
+    bootc on it.  Raises `FleetError`.
+    """
+    for entry in reversed(ledger.entries(action="fleet", subject=host)):
+        if not entry.action.endswith(".host") or entry.digests.get("after") not in digests:
+            continue
+        if entry.digests.get("before") == entry.digests.get("after"):
+            continue  # it was there already: an earlier entry says how
+        rollout = entry.details.get("rollout")
+        begun = ledger.entries(action=entry.action.removesuffix(".host"), subject=str(rollout))
+        return HostMove(entry, next((one for one in begun if one.outcome == "started"), None))
+    return None

@@ -1,0 +1,266 @@
+"""`image lineage` and `why`: from the ledger, from labels and layers, from a host."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bootcfleet.cli.app import run
+from bootcfleet.domain.image import OCI_MANIFEST, Manifest, sha256
+from bootcfleet.domain.reference import ImageRef
+from bootcfleet.drivers.labregistry import LabRegistry
+from bootcfleet.drivers.ledger import Ledger
+from bootcfleet.drivers.registry import RegistryClient
+from bootcfleet.ops.lab import Lab, LabHost
+
+AT = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+def push(address: str, name: str, tag: str, layers: list[bytes], labels: dict[str, str]) -> str:
+    """An image of these layers; its digest."""
+    with RegistryClient() as client:
+        ref = ImageRef.parse(f"{address}/{name}:{tag}")
+        config = json.dumps(
+            {
+                "architecture": "amd64",
+                "os": "linux",
+                "created": AT.isoformat(),
+                "config": {"Labels": {"containers.bootc": "1", **labels}},
+                "rootfs": {"type": "layers", "diff_ids": [str(sha256(one)) for one in layers]},
+            }
+        ).encode()
+        packed = [gzip.compress(one, mtime=0) for one in layers]
+        raw = json.dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": OCI_MANIFEST,
+                "config": {
+                    "mediaType": "application/vnd.oci.image.config.v1+json",
+                    "digest": str(client.put_blob(ref, config)),
+                    "size": len(config),
+                },
+                "layers": [
+                    {
+                        "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+                        "digest": str(client.put_blob(ref, one)),
+                        "size": len(one),
+                    }
+                    for one in packed
+                ],
+            }
+        ).encode()
+        return str(client.put_manifest(ref, Manifest(sha256(raw), OCI_MANIFEST, raw)))
+
+
+@dataclass
+class Acme:
+    """A project with soe, web and shop in a registry; the ledger built none of them yet."""
+
+    root: Path
+    registry: LabRegistry
+    capsys: pytest.CaptureFixture[str]
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, *words: str, ends: int = 0) -> tuple[str, str]:
+        self.capsys.readouterr()
+        code = run(list(words))
+        said = self.capsys.readouterr()
+        assert code == ends, f"{words}: {code}\n{said.out}\n{said.err}"
+        return said.out, said.err
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self(*words, "--json")[0])
+
+    def ledger(self) -> Ledger:
+        return Ledger.open("sqlite:///.bootcfleet/ledger.db", base=self.root)
+
+    def record_build(self, name: str, base: str, hour: int = 1) -> None:
+        ledger = self.ledger()
+        ledger.record(
+            "image.build", name, "built", actor="me@here", now=AT + timedelta(hours=hour),
+            git_commit="c" * 40, digests={"image": self.digests[name], "base": base},
+            details={"log": f".bootcfleet/logs/{name}.log", "tags": ["0.1"]},
+        )  # fmt: skip
+        ledger.close()
+
+    def record_all(self) -> None:
+        """As `image build --push` does."""
+        self.record_build("soe", f"quay.io/fedora/fedora-bootc@sha256:{'9' * 64}", 1)
+        for name, parent, hour in (("web", "soe", 2), ("shop", "web", 3)):
+            repo = f"{self.registry.address}/acme/{parent}"
+            self.record_build(name, f"{repo}@{self.digests[parent]}", hour)
+
+
+@pytest.fixture
+def acme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Acme]:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    root = tmp_path / "acme"
+    root.mkdir()
+    monkeypatch.chdir(root)
+    with LabRegistry() as registry:
+        prefix = f"{registry.address}/acme"
+        (root / "bootcfleet.yaml").write_text(
+            f"version: 1\nname: acme\nregistry: {prefix}\nimages:\n"
+            "  soe: {base: quay.io/fedora/fedora-bootc:42}\n"
+            "  web: {from: soe}\n  shop: {from: web}\n"
+        )
+        acme = Acme(root, registry, capsys)
+        below = ""
+        for number, name in enumerate(("soe", "web", "shop")):
+            labels = {"io.bootcfleet.image": name, "org.opencontainers.image.revision": "d" * 40}
+            if below:
+                labels["org.opencontainers.image.base.name"] = f"{prefix}/{below}:0.1"
+                labels["org.opencontainers.image.base.digest"] = acme.digests[below]
+            layers = [f"layer {n}".encode() for n in range(number + 1)]
+            acme.digests[name] = push(registry.address, f"acme/{name}", "0.1", layers, labels)
+            below = name
+        yield acme
+
+
+def test_the_ledger_knows_it_all(acme: Acme) -> None:
+    acme.record_all()
+    acme.registry.stop()
+    out, _ = acme("image", "lineage", "web", "--no-registry")
+    header, *rows = out.splitlines()
+    assert header.split() == ["IMAGE", "DIGEST", "BUILT", "BY", "COMMIT", "KNOWN", "FROM"]
+    assert [row.split()[0] for row in rows] == ["quay.io/fedora/fedora-bootc", "soe", "web", "shop"]
+    assert rows[2].startswith("    web")
+    assert " ".join(rows[2].split()) == (
+        f"web {acme.digests['web']} 2026-11-01 14:00:00Z me@here {'c' * 12} ledger this one"
+    )
+    assert rows[0].split()[1:] == ["sha256:" + "9" * 64, "outside"]
+
+
+def test_one_way_only(acme: Acme) -> None:
+    acme.record_all()
+    up = acme.json("image", "lineage", acme.digests["web"], "--up")
+    assert [one["name"] for one in up["ancestors"]] == ["soe", "quay.io/fedora/fedora-bootc"]
+    assert up["descendants"] == []
+    down = acme.json("image", "lineage", acme.digests["web"][:19], "--down")
+    assert [one["name"] for one in down["descendants"]] == ["shop"]
+    assert down["ancestors"] == []
+    assert down["build"]["actor"] == "me@here"
+
+
+def test_labels_and_layers_where_the_ledger_is_silent(acme: Acme) -> None:
+    found = acme.json("image", "lineage", "shop:0.1")
+    assert [one["name"] for one in found["ancestors"]] == ["web", "soe"]
+    assert found["build"]["proof"] == "layers"
+    assert found["build"]["commit"] == "d" * 40
+    assert found["notes"] == []
+    out, _ = acme("image", "lineage", acme.digests["shop"])
+    assert "labels and layers" in out
+
+
+def test_a_label_that_the_layers_contradict(acme: Acme) -> None:
+    """Somebody's image with our labels, inherited, and other layers."""
+    labels = {
+        "io.bootcfleet.image": "web",
+        "org.opencontainers.image.base.name": f"{acme.registry.address}/acme/soe:0.1",
+        "org.opencontainers.image.base.digest": acme.digests["soe"],
+    }
+    digest = push(acme.registry.address, "acme/web", "odd", [b"something else"], labels)
+    found = acme.json("image", "lineage", f"{acme.registry.address}/acme/web:odd")
+    assert found["digest"] == digest
+    assert found["ancestors"] == []
+    repo = f"{acme.registry.address}/acme"
+    assert found["notes"] == [
+        f"{repo}/web@{digest} does not have the layers of {repo}/soe@{acme.digests['soe']}, which "
+        "its label names"
+    ]
+
+
+def test_a_base_that_is_gone(acme: Acme) -> None:
+    acme.registry.store.delete_manifest("acme/soe", acme.digests["soe"])
+    found = acme.json("image", "lineage", "web:0.1")
+    assert found["build"]["proof"] == "label"
+    assert found["ancestors"][0]["digest"] == acme.digests["soe"]
+    assert "is not in the registry" in found["notes"][0]
+
+
+@pytest.mark.parametrize(
+    ("word", "message", "hint"),
+    [
+        (
+            "wep",
+            "'wep' is no digest, reference or image of the project",
+            "did you mean 'web'?",
+        ),
+        (
+            "web",
+            "the ledger knows no build of web",
+            "build it: bootcfleet image build web; or name a tag: web:TAG",
+        ),
+        (
+            "abcdef0",
+            "the ledger knows no digest that begins with abcdef0",
+            "write the whole digest, or a reference with its registry",
+        ),
+    ],
+)
+def test_words_that_name_nothing(acme: Acme, word: str, message: str, hint: str) -> None:
+    _, err = acme("image", "lineage", word, ends=2)
+    assert err == f"error: {message}\nhint: {hint}\n"
+
+
+def test_why_an_image(acme: Acme) -> None:
+    acme.record_all()
+    ledger = acme.ledger()
+    ledger.record(
+        "image.check", "web", "passed", actor="ci@x", now=AT + timedelta(hours=5),
+        digests={"image": acme.digests["web"]},
+    )  # fmt: skip
+    ledger.close()
+    out, _ = acme("why", "web")
+    assert out.splitlines() == [
+        f"  image     web {acme.digests['web']}",
+        f"  built     2026-11-01 14:00:00Z by me@here from commit {'c' * 12} (entry 2)",
+        "  log       .bootcfleet/logs/web.log",
+        "  check     passed at 2026-11-01 17:00:00Z",
+        f"  on        soe {acme.digests['soe']}",
+        f"  built     2026-11-01 13:00:00Z by me@here from commit {'c' * 12} (entry 1)",
+        "  log       .bootcfleet/logs/soe.log",
+        f"  on        quay.io/fedora/fedora-bootc sha256:{'9' * 64} (from outside)",
+    ]
+
+
+def test_why_a_host(acme: Acme, tmp_path: Path) -> None:
+    acme.record_all()
+    ledger = acme.ledger()
+    for action, subject, outcome, digests, details in (
+        ("fleet.upgrade", "r1", "started", {}, {}),
+        ("fleet.upgrade.host", "h1", "updated",
+         {"before": "sha256:" + "1" * 64, "after": acme.digests["web"]}, {"rollout": "r1"}),
+        ("fleet.upgrade.host", "h2", "updated", {"after": acme.digests["web"]}, {"rollout": "r1"}),
+    ):  # fmt: skip
+        ledger.record(
+            action, subject, outcome, actor="op@desk", now=AT + timedelta(hours=9),
+            digests=digests, details=details,
+        )  # fmt: skip
+    ledger.close()
+    image = f"{acme.registry.address}/acme/web:0.1"
+    with Lab(tmp_path / "lab") as lab:
+        lab.start_hosts([LabHost("h1", image, {}, ())], image=image, boot_seconds=0.1)
+        inventory = str(lab.inventory_path)
+        out, _ = acme("why", "h1", "-i", inventory)
+        lines = out.splitlines()
+        assert lines[0] == f"h1 runs {image}"
+        assert lines[1].startswith(f"  booted    {acme.digests['web']}")
+        assert "  moved by  op@desk at 2026-11-01 21:00:00Z: fleet.upgrade r1 (updated)" in lines
+        assert lines[-1].endswith(f"fedora-bootc sha256:{'9' * 64} (from outside)")
+        body = acme.json("why", "h1", "-i", inventory)
+        assert body["host"]["booted"]["digest"] == acme.digests["web"]
+        assert body["moved"]["rollout"] == "r1"
+        assert [link["name"] for link in body["chain"]][:2] == ["web", "soe"]
+        _, err = acme("why", "nobody", "-i", inventory, ends=2)
+        assert err == f"error: {inventory} has no host 'nobody'\n"
