@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from bootcfleet.cli.image_lint import lint
 from bootcfleet.cli.image_lineage import lineage
+from bootcfleet.cli.image_lint import lint
 from bootcfleet.cli.output import DryRunFlag, JsonFlag
 
 app = typer.Typer(no_args_is_help=True, help="Render, plan and build the images of a project.")
