@@ -22,10 +22,6 @@ from bootcfleet.domain.document import Document, Path, did_you_mean, validate
 from bootcfleet.domain.template_language import Environment, UndefinedNameError
 from bootcfleet.errors import ConfigError
 
-FILE = "checks.yaml"
-#: Folder of further files beside `FILE`: a project adds to shipped checks without a copy.
-FOLDER = "checks.d"
-
 #: The most checks of one image: beyond it is a loop over something endless.
 MAX_CHECKS = 5000
 
@@ -59,6 +55,7 @@ def checks_of(chain: Sequence[Sequence[CheckSource]]) -> tuple[Check, ...]:
     for sources in chain:
         for source in sources:
             if not source.inline:
+                _shape(source.document)
                 before = {check.name for check in found.values()}
                 for without in language.without(source, before):
                     found = {k: c for k, c in found.items() if c.name != without}
@@ -111,16 +108,6 @@ class _Language:
     def _items(self, source: CheckSource) -> list[Any]:
         document = source.document
         data = document.data
-        if not source.inline:
-            if not isinstance(data, Mapping):
-                raise document.error((), "must be a mapping with version: and checks:")
-            for key in data:
-                if key not in ("version", "checks", "without"):
-                    raise document.error(
-                        (key,), "unknown key", hint="known: checks, version, without"
-                    )
-            if data.get("version") != 1:
-                raise document.error(("version",), "the format of this file is version: 1")
         for part in source.at:
             data = data.get(part, []) if isinstance(data, Mapping) else []
         if not isinstance(data, list):
@@ -213,6 +200,18 @@ class _Language:
         return list(value) if isinstance(value, Iterator | tuple) else value
 
 
+def _shape(document: Document) -> None:
+    """Complain about a file that is none of checks."""
+    data = document.data
+    if not isinstance(data, Mapping):
+        raise document.error((), "must be a mapping with version: and checks:")
+    for key in data:
+        if key not in ("version", "checks", "without"):
+            raise document.error((key,), "unknown key", hint="known: checks, version, without")
+    if data.get("version") != 1:
+        raise document.error(("version",), "the format of this file is version: 1")
+
+
 def _made(source: CheckSource, path: Path, spec: CheckSpec, kind: str) -> Iterable[Check]:
     """The checks of one entry: one for each target, and two for a unit's two states."""
     line = source.document.line(path)
@@ -234,6 +233,7 @@ def _made(source: CheckSource, path: Path, spec: CheckSpec, kind: str) -> Iterab
                 file=source.document.file,
                 line=line,
             )
+
 
 def _single(spec: CheckSpec, kind: str, target: str) -> CheckSpec:
     """The same check of one target alone."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 import shlex
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from bootcfleet.domain.checkfields import (
+    Names,
+    Octal,
+    Paths,
+    Patterns,
+    Plain,
+    Ports,
+    Texts,
+    listed,
 )
-
 from bootcfleet.domain.rpmversion import parse_constraint
 
 
@@ -26,51 +28,6 @@ class Needs(StrEnum):
     BOOT = "boot"
     HOST = "host"
     IMAGE = "image"
-
-
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else [value]
-
-
-def _plain(value: str) -> str:
-    """One line of printable text: what is checked travels to the image as a line."""
-    if not value or not value.isprintable():
-        raise ValueError("must be a text on one line, without control characters")
-    if value.startswith("-"):
-        raise ValueError("must not begin with '-', which a program would read as an option")
-    return value
-
-
-def _absolute(value: str) -> str:
-    if not value.startswith("/"):
-        raise ValueError(f"{value!r} is not an absolute path")
-    return _plain(value)
-
-
-def _pattern(value: str) -> str:
-    try:
-        re.compile(value)
-    except re.error as error:
-        raise ValueError(f"is not a regular expression: {error}") from error
-    return value
-
-
-def _octal(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        raise ValueError("is read as a number, and YAML changes those with zeros; put it in quotes")
-    if isinstance(value, str) and not re.fullmatch(r"0?[0-7]{3,4}", value):
-        raise ValueError(f'{value!r} is no mode; for example "0644"')
-    return value
-
-
-Plain = Annotated[str, AfterValidator(_plain)]
-Names = Annotated[tuple[Plain, ...], BeforeValidator(_listed)]
-Paths = Annotated[tuple[Annotated[str, AfterValidator(_absolute)], ...], BeforeValidator(_listed)]
-Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-Patterns = Annotated[tuple[Annotated[str, AfterValidator(_pattern)], ...], BeforeValidator(_listed)]
-Mode = Annotated[str, BeforeValidator(_octal)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Ports = Annotated[tuple[Port, ...], BeforeValidator(_listed)]
 
 
 class CheckSpec(BaseModel):
@@ -137,7 +94,7 @@ class FileCheck(CheckSpec):
     type: FileType | None = Field(default=None, description="file, directory or symlink.")
     owner: str | int | None = Field(default=None, description="User, by name or number.")
     group: str | int | None = Field(default=None, description="Group, by name or number.")
-    mode: Mode | None = Field(default=None, description='Permissions in quotes, as "0644".')
+    mode: Octal | None = Field(default=None, description='Permissions in quotes, as "0644".')
     contains: Texts = Field(default=(), description="Texts that are in it.")
     lacks: Texts = Field(default=(), description="Texts that are not in it.")
     matches: Patterns = Field(
@@ -276,7 +233,7 @@ class KernelsCheck(CheckSpec):
 
     KEY = "kernels"
 
-    kernels: Annotated[tuple[int, ...], BeforeValidator(_listed)] = Field(
+    kernels: Annotated[tuple[int, ...], BeforeValidator(listed)] = Field(
         description="Number of kernels, 1 for bootc."
     )
 

@@ -113,6 +113,9 @@ class ImageSpec(_Strict):
         description="The last day (UTC) on which this image and its children are built and "
         "promoted.",
     )
+    checks: tuple[dict[str, Any], ...] = Field(
+        default=(), description="Checks of this image, besides those of its template and parents."
+    )
 
     @field_validator("base")
     @classmethod

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import TemplateError, TemplateNotFound, TemplateSyntaxError
 from jinja2.exceptions import SecurityError
 
-from bootcfleet.domain.document import did_you_mean
+from bootcfleet.domain.document import Document, did_you_mean
 from bootcfleet.domain.template import (
     CONTAINERFILE,
     METADATA,
@@ -90,6 +90,16 @@ class Renderer:
 
     def render(self, request: RenderRequest) -> RenderedImage:
         """The Containerfile and context files of one image.  Raises `ConfigError`."""
+        context = self.context(request)
+        containerfile = self._text(f"{request.template}/{CONTAINERFILE}", context)
+        return RenderedImage(containerfile, self._files(request.template, context))
+
+    def checks(self, template: str) -> tuple[Document, ...]:
+        """The files of checks that a template has, as they are read."""
+        return self._templates.checks.get(template, ())
+
+    def context(self, request: RenderRequest) -> dict[str, Any]:
+        """The names that the templates of one image see.  Raises `ConfigError`."""
         name, error = request.template, request.error or _plain_error(request)
         if f"{name}/{CONTAINERFILE}" not in self._templates.files or name == SHARED:
             known = self._templates.names
@@ -100,7 +110,7 @@ class Renderer:
             )
         info = self._infos.get(name) or self._infos.setdefault(name, self._templates.info(name))
         chosen = choose_variables(info, request.variables, name, error)
-        context = {
+        return {
             # A copy, so that nothing a template does can reach another image.
             **copy.deepcopy(chosen),
             "base": request.base,
@@ -108,8 +118,6 @@ class Renderer:
             "project": dict(request.project),
             "git": dict(request.git),
         }
-        containerfile = self._text(f"{name}/{CONTAINERFILE}", context)
-        return RenderedImage(containerfile, self._files(name, context))
 
     def _files(self, name: str, context: Mapping[str, Any]) -> dict[str, ContextFile]:
         if name not in self._context_files:

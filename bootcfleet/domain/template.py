@@ -21,6 +21,9 @@ from bootcfleet.errors import ConfigError
 SHARED = "_shared"
 CONTAINERFILE = "Containerfile.j2"
 METADATA = "template.yaml"
+#: Checks of the images made from a template, and a folder of further such files.
+CHECKS = "checks.yaml"
+CHECKS_FOLDER = "checks.d"
 #: Ending of the files that are rendered; it is dropped from the file's name.
 SUFFIX = ".j2"
 
@@ -109,13 +112,17 @@ class RenderedImage:
 
 @dataclass(frozen=True)
 class TemplateSet:
-    """Every file that templates may use, by its path ``TEMPLATE/…``, and the parsed metadata.
+    """Every file that templates may use, by its path ``TEMPLATE/…``, and what is parsed already.
+
+    `metadata` and `checks` are by template: ``template.yaml``, and ``checks.yaml``
+    with the files of ``checks.d/`` after it.
 
     Raises `ConfigError` for a path that would leave its folder.
     """
 
     files: Mapping[str, SourceFile]
     metadata: Mapping[str, Document] = field(default_factory=dict)
+    checks: Mapping[str, tuple[Document, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for path, file in self.files.items():

@@ -7,12 +7,12 @@ link out of the folder would carry a file of the builder into an image.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
 from bootcfleet.domain.document import Document
-from bootcfleet.domain.template import METADATA, SourceFile, TemplateSet
+from bootcfleet.domain.template import CHECKS, CHECKS_FOLDER, METADATA, SourceFile, TemplateSet
 from bootcfleet.drivers import yamlfile
 from bootcfleet.errors import ConfigError
 
@@ -50,7 +50,23 @@ def load_templates(folders: Sequence[Path]) -> TemplateSet:
             parts = path.split("/")
             if len(parts) == 2 and parts[1] == METADATA:
                 metadata[parts[0]] = yamlfile.load(folder / path)
-    return TemplateSet(files, metadata)
+    return TemplateSet(files, metadata, _checks(files))
+
+
+def _checks(files: Mapping[str, SourceFile]) -> dict[str, tuple[Document, ...]]:
+    """The files of checks that were not replaced, by template: its own first, then by name."""
+    found: dict[str, list[Document]] = {}
+    first = [path for path in files if path.endswith(f"/{CHECKS}") and path.count("/") == 1]
+    later = [path for path in files if _is_further(path.split("/"))]
+    for path in [*first, *sorted(later)]:
+        file = files[path]
+        document = yamlfile.parse(file.text(), file.origin or path)
+        found.setdefault(path.split("/")[0], []).append(document)
+    return {template: tuple(documents) for template, documents in found.items()}
+
+
+def _is_further(parts: list[str]) -> bool:
+    return len(parts) == 3 and parts[1] == CHECKS_FOLDER and parts[2].endswith(".yaml")
 
 
 def _walk(folder: Path) -> list[tuple[str, SourceFile]]:

@@ -41,6 +41,10 @@ class ProjectImages:
 
     def render(self, name: str, base: str) -> RenderedImage:
         """Render an image as it is built FROM `base`.  Raises `ConfigError`."""
+        return self.renderer.render(self.request(name, base))
+
+    def request(self, name: str, base: str) -> RenderRequest:
+        """What rendering an image built FROM `base` needs."""
         project = self.loaded.project
         image = project.images[name]
 
@@ -48,20 +52,18 @@ class ProjectImages:
             path = ("images", name, "vars", key) if key is not None else ("images", name)
             return self.loaded.document.error(path, message, hint=hint)
 
-        return self.renderer.render(
-            RenderRequest(
-                template=image.template or name,
-                base=base,
-                image={
-                    "name": name,
-                    "version": project.image_version,
-                    "description": image.description,
-                },
-                project={"name": project.name, "registry": project.registry},
-                git=asdict(self.git),
-                variables=image.vars,
-                error=complain,
-            )
+        return RenderRequest(
+            template=image.template or name,
+            base=base,
+            image={
+                "name": name,
+                "version": project.image_version,
+                "description": image.description,
+            },
+            project={"name": project.name, "registry": project.registry},
+            git=asdict(self.git),
+            variables=image.vars,
+            error=complain,
         )
 
     def likely_base(self, name: str, last: Mapping[str, LastBuild]) -> str:
