@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bootcfleet.cli.image_check import check
+from bootcfleet.cli.image_diff import diff
 from bootcfleet.cli.image_lineage import lineage
 from bootcfleet.cli.image_lint import lint
 from bootcfleet.cli.output import DryRunFlag, JsonFlag
@@ -93,3 +94,4 @@ def build(
 app.command("lint")(lint)
 app.command("lineage")(lineage)
 app.command("check")(check)
+app.command("diff")(diff)

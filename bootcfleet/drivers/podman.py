@@ -200,6 +200,14 @@ class Podman:
             int(body.get("Size") or 0),
         )
 
+    def save(self, image: str, folder: Path) -> None:
+        """Copy a local image into a new folder, layers as they are, uncompressed.
+
+        Needs no root rights and no mount.  Raises `PodmanError`.
+        """
+        argv = ["podman", "save", "--quiet", "--format", "docker-dir", "--output", str(folder)]
+        self._checked("save", image, [*argv, image])
+
     def remove(self, image: str) -> None:
         """Take a name, or an image without other names, out of the storage."""
         self._checked("remove", image, ["podman", "image", "rm", image])

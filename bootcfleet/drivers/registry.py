@@ -213,6 +213,16 @@ class RegistryClient:
             )
         return answer.body
 
+    def blob_part(self, ref: ImageRef, digest: Digest, start: int, length: int) -> bytes:
+        """About `length` bytes of a blob of any size, from `start` on.  Not checked by us.
+
+        Where a registry does not do ranges, all that follows comes; a blob that is too
+        large for that raises `RegistryError`.
+        """
+        asked = {"Range": f"bytes={start}-{start + length - 1}"}
+        answer = self._read(ref, f"blobs/{digest}", asked)
+        return answer.body if answer.status == 206 else answer.body[start:]
+
     def has_blob(self, ref: ImageRef, digest: Digest) -> bool:
         """Whether the repository has a blob, by HEAD.  Raises `RegistryError`."""
         endpoint = self._conf.pull_endpoints(ref)[-1]
@@ -281,13 +291,14 @@ class RegistryClient:
     def _config(self, ref: ImageRef, manifest: Manifest) -> Config:
         return Config.parse(self.blob(ref, manifest.config_digest))
 
-    def _read(self, ref: ImageRef, path: str) -> Answer:
+    def _read(self, ref: ImageRef, path: str, headers: Mapping[str, str] | None = None) -> Answer:
         """From the first mirror that has it, else from the registry itself."""
+        sent = {**_ACCEPT, **(headers or {})}
         *mirrors, endpoint = self._conf.pull_endpoints(ref)
         failed = []
         for mirror in mirrors:
             try:
-                answer = self._session.request("GET", mirror, path, headers=_ACCEPT)
+                answer = self._session.request("GET", mirror, path, headers=sent)
             except RegistryError as error:
                 failed.append(f"mirror: {error.message}")  # passed over, as podman does
                 continue
@@ -295,7 +306,7 @@ class RegistryClient:
                 return answer
             failed.append(f"mirror: {mirror.registry} answers HTTP {answer.status}")
         try:
-            answer = self._session.request("GET", endpoint, path, headers=_ACCEPT)
+            answer = self._session.request("GET", endpoint, path, headers=sent)
             if not answer.ok:
                 raise self._missing(endpoint, ref, answer)
         except RegistryError as error:
