@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bootcfleet.domain.lint import structure
+from bootcfleet.domain.lint import downloads, filesystem, modes, packages, structure
 from bootcfleet.domain.lint.model import Check, Rule, Severity
 
-_THEMES = (("The Containerfile", structure.RULES),)
+_THEMES = (
+    ("The Containerfile", structure.RULES),
+    ("Packages and repositories", packages.RULES),
+    ("Downloads", downloads.RULES),
+    ("Where files lie", filesystem.RULES),
+    ("Modes and owners", modes.RULES),
+)
 
-RULES: dict[str, tuple[Rule, Check]] = {
-    id_: entry for _, rules in _THEMES for id_, entry in sorted(rules.rules.items())
-}
+_ALL = (entry for _, rules in _THEMES for entry in rules.rules.items())
+RULES: dict[str, tuple[Rule, Check]] = dict(sorted(_ALL))
 
 #: Rules about suppressions themselves; these cannot be suppressed.
 ABOUT_SUPPRESSIONS = (
