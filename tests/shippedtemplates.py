@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bootcfleet.domain.checkfile import CheckSource
 from bootcfleet.domain.render import Renderer, RenderRequest
 from bootcfleet.domain.template import TemplateInfo, TemplateSet
 from bootcfleet.drivers.templatefiles import load_templates
@@ -188,17 +189,25 @@ def info(name: str) -> TemplateInfo:
     return _templates().info(name)
 
 
+def _request(name: str, variables: Mapping[str, Any], base: str) -> RenderRequest:
+    return RenderRequest(
+        template=name,
+        base=base,
+        image={"name": name, "version": "1.2", "description": ""},
+        project={"name": "acme", "registry": "registry.example.com/acme"},
+        git={"commit": "c" * 40, "short": "c" * 12, "dirty": False, "url": "https://git/x.git"},
+        variables=variables,
+    )
+
+
+def check_sources(name: str, variables: Mapping[str, Any]) -> list[CheckSource]:
+    """The checks of a shipped template, for an image of the same name."""
+    context = _renderer().context(_request(name, variables, BASE))
+    return [CheckSource(name, document, context) for document in _renderer().checks(name)]
+
+
 def render(name: str, variables: Mapping[str, Any], *, base: str = BASE) -> Rendered:
     """Render one shipped template as an image of the same name."""
-    rendered = _renderer().render(
-        RenderRequest(
-            template=name,
-            base=base,
-            image={"name": name, "version": "1.2", "description": ""},
-            project={"name": "acme", "registry": "registry.example.com/acme"},
-            git={"commit": "c" * 40, "short": "c" * 12, "dirty": False, "url": "https://git/x.git"},
-            variables=variables,
-        )
-    )
+    rendered = _renderer().render(_request(name, variables, base))
     files = {path: (file.data, file.mode) for path, file in rendered.files.items()}
     return Rendered(rendered.containerfile, files)

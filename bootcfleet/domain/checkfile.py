@@ -52,7 +52,8 @@ def checks_of(chain: Sequence[Sequence[CheckSource]]) -> tuple[Check, ...]:
     """
     language = _Language()
     found: dict[str, Check] = {}
-    for sources in chain:
+    for depth, sources in enumerate(chain, start=1):
+        own = depth == len(chain)
         for source in sources:
             if not source.inline:
                 _shape(source.document)
@@ -60,6 +61,8 @@ def checks_of(chain: Sequence[Sequence[CheckSource]]) -> tuple[Check, ...]:
                 for without in language.without(source, before):
                     found = {k: c for k, c in found.items() if c.name != without}
             for check in language.checks(source):
+                if not (own or check.spec.inherit):
+                    continue
                 key = json.dumps(check.meaning(), sort_keys=True)
                 found.setdefault(key, check)
                 if len(found) > MAX_CHECKS:

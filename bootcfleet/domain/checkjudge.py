@@ -24,6 +24,7 @@ from bootcfleet.domain.checkkinds import (
 )
 from bootcfleet.domain.checksystem import (
     Problem,
+    command_line,
     declared,
     kernel_arguments,
     listeners,
@@ -254,7 +255,8 @@ def _kernel_argument(
     spec: KernelArgumentCheck, target: str, facts: Facts, mode: Mode
 ) -> list[Problem]:
     if mode is Mode.HOST:
-        found, where = (facts.get(Verb.CMDLINE).text("cmdline") or "").split(), "/proc/cmdline"
+        found = command_line(facts.get(Verb.CMDLINE).text("cmdline") or "")
+        where = "/proc/cmdline"
     else:
         found, problem = kernel_arguments(facts.get(Verb.KARGS))
         where = "/usr/lib/bootc/kargs.d"

@@ -51,6 +51,9 @@ class CheckSpec(BaseModel):
     within: float | None = Field(
         default=None, description="Seconds that a check of a booted system is tried.", ge=0
     )
+    inherit: bool = Field(
+        default=True, description="Runs again in the images that are built on this one."
+    )
     when: str | bool | None = Field(
         default=None, description="Only where this expression over the variables is true."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import ipaddress
+import re
 import shlex
 import tomllib
 from collections.abc import Iterable
@@ -74,6 +75,11 @@ def _address(text: str) -> str:
     """
     words = [bytes.fromhex(text[start : start + 8])[::-1] for start in range(0, len(text), 8)]
     return str(ipaddress.ip_address(b"".join(words)))
+
+
+def command_line(text: str) -> list[str]:
+    """The arguments of /proc/cmdline; space in double quotes does not end one."""
+    return re.findall(r'(?:"[^"]*"|[^\s"])+', text)
 
 
 def kernel_arguments(answer: Answer) -> tuple[list[str], str]:

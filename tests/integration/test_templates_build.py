@@ -17,8 +17,13 @@ from typing import Any
 
 import pytest
 
+from bootcfleet.domain.check import Mode, Outcome
+from bootcfleet.domain.checkfile import checks_of
+from bootcfleet.drivers.command import LocalExecutor
+from bootcfleet.drivers.container import running
+from bootcfleet.ops.check import check_system
 from tests.integration.realbase.packages import DRIVER, KERNEL, Rpm, make_repository
-from tests.shippedtemplates import DIGEST, FULL, KEY, MINIMAL, NAMES, render
+from tests.shippedtemplates import DIGEST, FULL, KEY, MINIMAL, NAMES, check_sources, render
 from tests.tools import need
 
 pytestmark = pytest.mark.integration
@@ -166,6 +171,18 @@ def test_nobody_has_a_password_and_nothing_strange_changed(
     assert not [p for p in built.path("/run").rglob("*") if p.name != ".containerenv"]
     repositories = [p.name for p in built.path("/etc/yum.repos.d").iterdir()]
     assert repositories == ["test.repo"]
+
+
+@pytest.mark.parametrize("tag", ALL)
+def test_the_shipped_checks_pass(every: dict[str, Built], tag: str) -> None:
+    """Without a boot: the packages here are stand-ins, whose servers end at once."""
+    name, variables = ("web", MINIMAL["web"]) if tag == "web-nginx" else (tag, FULL[tag])
+    chain = [("soe", FULL["soe"]), (name, variables)][name == "soe" :]
+    checks = checks_of([check_sources(each, given) for each, given in chain])
+    with running(LocalExecutor(), every[tag].image_id, label=tag, boot=False) as container:
+        results = check_system(checks, container.executor, Mode.PLAIN)
+    assert [f"{r.check.name}: {r.message}" for r in results if r.outcome is Outcome.FAILED] == []
+    assert sum(result.outcome is Outcome.PASSED for result in results) > 10
 
 
 @pytest.mark.parametrize("tag", ALL)
