@@ -39,6 +39,7 @@ COMMANDS: dict[str, Command] = {
     "channel": Command("channel", "Promote images from channel to channel, and back.", "Images"),
     "fleet": Command("fleet", "Look at hosts and move them forward or back.", "Fleet"),
     "why": Command("why", "Show why a host or image is what it is.", "Fleet", "why"),
+    "who-uses": Command("image_revoke", "Show what uses an image.", "Fleet", "who_uses"),
     "audit": Command("audit", "Show who did what, when, and with which digests.", "Fleet", "audit"),
     "lab": Command("lab", "Simulated bootc hosts behind real SSH, to rehearse on.", "Lab"),
     "demo": Command("demo", "The main job in a minute, on an embedded lab.", "Lab", "demo"),

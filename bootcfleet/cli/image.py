@@ -12,6 +12,7 @@ from bootcfleet.cli.image_check import check
 from bootcfleet.cli.image_diff import diff
 from bootcfleet.cli.image_lineage import lineage
 from bootcfleet.cli.image_lint import lint
+from bootcfleet.cli.image_revoke import restore, revoke
 from bootcfleet.cli.output import DryRunFlag, JsonFlag
 
 app = typer.Typer(no_args_is_help=True, help="Render, plan and build the images of a project.")
@@ -95,3 +96,5 @@ app.command("lint")(lint)
 app.command("lineage")(lineage)
 app.command("check")(check)
 app.command("diff")(diff)
+app.command("revoke")(revoke)
+app.command("restore")(restore)

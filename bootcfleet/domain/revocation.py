@@ -158,6 +158,15 @@ class Revocations:
             )
         return replace(self, by_digest=found)
 
+    def direct(self, digest: str, lineage: Lineage) -> Revoked | None:
+        """The revocation of the image itself, whatever it stands on."""
+        found = (self.by_digest.get(one) for one in lineage.same(digest))
+        return next((one for one in found if one), None)
+
+    def adding(self, revoked: Revoked) -> Revocations:
+        """With one that is not written down yet."""
+        return replace(self, by_digest={**self.by_digest, revoked.digest: revoked})
+
     def reason(self, digest: str, lineage: Lineage) -> Revoked | None:
         """Why an image may not be used: it is revoked, or something that it stands on."""
         own = str(digest)

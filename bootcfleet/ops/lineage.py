@@ -14,7 +14,7 @@ from bootcfleet.errors import FleetError, UsageError
 from bootcfleet.ops.fanout import gather
 from bootcfleet.ops.project import LoadedProject
 
-__all__ = ["Lineage", "Located", "learn", "locate"]
+__all__ = ["Lineage", "Located", "learn", "locate", "reference_of", "same_registry"]
 
 #: The beginning of a digest that a person may type.
 _START = re.compile(r"(?:sha256:)?[0-9a-f]{6,64}")
@@ -63,7 +63,7 @@ def locate(
             f"the ledger knows no build of {name}",
             hint=f"build it: bootcfleet image build {name}; or name a tag: {name}:TAG",
         )
-    return Located(newest.digest, _reference(newest.digest, loaded, lineage))
+    return Located(newest.digest, reference_of(newest.digest, loaded, lineage))
 
 
 def _by_digest(
@@ -84,7 +84,7 @@ def _by_digest(
                 hint="write the whole digest, or a reference with its registry",
             ) from None
         digest = found[0]
-    reference = _reference(digest, loaded, lineage)
+    reference = reference_of(digest, loaded, lineage)
     if reference is None and loaded is not None and client is not None:
         reference = _search(digest, loaded, client)
     return Located(digest, reference)
@@ -98,7 +98,7 @@ def _by_reference(ref: ImageRef, client: RegistryClient | None) -> Located:
     return Located(str(ref.digest), ref.with_digest(Digest(str(ref.digest))))
 
 
-def _reference(digest: str, loaded: LoadedProject | None, lineage: Lineage) -> ImageRef | None:
+def reference_of(digest: str, loaded: LoadedProject | None, lineage: Lineage) -> ImageRef | None:
     """Where the ledger says that an image is; None for one that was never pushed."""
     made = lineage.made(digest)
     if made is not None and loaded is not None and made.name in loaded.project.images:
@@ -110,6 +110,15 @@ def _reference(digest: str, loaded: LoadedProject | None, lineage: Lineage) -> I
     if repository_name is None:
         return None
     return ImageRef.parse(repository_name).with_digest(Digest(digest))
+
+
+def same_registry(ref: ImageRef, loaded: LoadedProject | None) -> bool:
+    """Whether it is in the registry that the project pushes to.
+
+    Foreign registries are asked only when somebody names them: they may be out of reach,
+    and what a command is about does not depend on them.
+    """
+    return loaded is not None and loaded.project.registry.partition("/")[0] == ref.registry
 
 
 def _search(digest: str, loaded: LoadedProject, client: RegistryClient) -> ImageRef | None:
