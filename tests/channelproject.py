@@ -17,6 +17,8 @@ from bootcfleet.ops.evidence import record_evidence
 from bootcfleet.ops.project import load_project
 
 START = datetime(2026, 11, 21, 3, 1, tzinfo=UTC)
+#: A new client looks first whether a loopback registry speaks TLS: one is enough.
+_PUSHER = RegistryClient()
 CHANNELS = "  dev: {}\n  test: {from: dev}\n  prod: {from: test}\n"
 
 
@@ -28,6 +30,7 @@ class ChannelProject:
     address: str
     now: datetime = START
     events: list[Event] = field(default_factory=list)
+    client: RegistryClient = field(default_factory=RegistryClient)
 
     @classmethod
     def make(
@@ -48,7 +51,10 @@ class ChannelProject:
     def open(self, registry: RegistryClient | None = None) -> Iterator[Channels]:
         """The project's channels; each look at the clock is a second later."""
         with open_channels(
-            load_project(self.folder), registry=registry, clock=self._tick, emit=self.events.append
+            load_project(self.folder),
+            registry=registry or self.client,
+            clock=self._tick,
+            emit=self.events.append,
         ) as channels:
             yield channels
 
@@ -60,8 +66,8 @@ class ChannelProject:
         """Push an image that is like no other; its digest."""
         return str(
             push_image(
-                self.address,
-                f"acme/{image}",
+                _PUSHER,
+                f"{self.address}/acme/{image}",
                 tag or f"v{version}",
                 version=version,
                 files={"etc/version": f"{image} {version}".encode()},

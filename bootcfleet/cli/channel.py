@@ -78,6 +78,39 @@ def promote(
     )
 
 
+@app.command()
+def rollback(
+    image: ImageArgument,
+    channel: ChannelArgument,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="A number or digest of the history, or `known-good`: the newest whose checks "
+            "passed. Default: the one before.",
+            show_default=False,
+        ),
+    ] = None,
+    skip_gate: SkipOption = None,
+    reason: ReasonOption = "",
+    dry_run: DryRunFlag = False,
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Move a channel back to a digest that it had, as a new entry of its history."""
+    from bootcfleet.cli.channel_run import run_rollback
+
+    run_rollback(
+        image,
+        channel,
+        to,
+        skip=[one for text in skip_gate or () for one in text.split(",")],
+        why=reason,
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )
+
+
 @app.command("list")
 def list_channels(
     image: ImageChoice = None, channel: ChannelChoice = None, as_json: JsonFlag = False
@@ -101,3 +134,40 @@ def history(
     from bootcfleet.cli.channel_run import show_history
 
     show_history(image, channel, from_registry=from_registry, as_json=as_json)
+
+
+@app.command()
+def verify(
+    image: ImageChoice = None,
+    channel: ChannelChoice = None,
+    mend: Annotated[
+        bool, typer.Option("--repair", help="Make the registry what the histories say.")
+    ] = False,
+    reason: ReasonOption = "",
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Whether tags still point where the histories say; exit code 3 when one does not.
+
+    Looks at the tags, at those that keep older digests, at the chains, at the copies in the
+    registry, and for moves that were killed half-way.
+    """
+    from bootcfleet.cli.channel_verify import run_verify
+
+    run_verify(image, channel, mend=mend, why=reason, yes=yes, as_json=as_json)
+
+
+@app.command()
+def restore(
+    image: ImageChoice = None,
+    channel: ChannelChoice = None,
+    from_registry: Annotated[  # noqa: ARG001 - there is no other place yet; it says what happens
+        bool, typer.Option("--from-registry", help="From the copies in the registry (always).")
+    ] = True,
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take into the ledger what it lacks of the histories in the registry, once they hold."""
+    from bootcfleet.cli.channel_verify import run_restore
+
+    run_restore(image, channel, yes=yes, as_json=as_json)

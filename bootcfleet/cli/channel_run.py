@@ -11,6 +11,7 @@ from bootcfleet.domain.channel import ChannelEntry, since
 from bootcfleet.domain.event import Event
 from bootcfleet.domain.promotion import PromotionPlan
 from bootcfleet.ops.channel import Channels, open_channels
+from bootcfleet.ops.channelback import plan_rollback
 from bootcfleet.ops.channelmirror import read_mirror
 from bootcfleet.ops.project import load_project
 from bootcfleet.ops.promote import plan_promotion, promote
@@ -37,6 +38,26 @@ def run_promote(
         plan = plan_promotion(
             channels, images, source, channel, everything=everything, why=why, skip=skip
         )
+        _act(output, channels, plan, dry_run=dry_run, yes=yes)
+
+
+def run_rollback(
+    image: str,
+    channel: str,
+    to: str | None,
+    *,
+    skip: Sequence[str],
+    why: str,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Plan a rollback, show it, ask, and carry it out."""
+    output = Output(as_json=as_json)
+    with open_channels(load_project(), emit=output.event) as channels:
+        if not dry_run:
+            recover(channels)
+        plan = plan_rollback(channels, image, channel, to, why=why, skip=skip)
         _act(output, channels, plan, dry_run=dry_run, yes=yes)
 
 
@@ -77,7 +98,7 @@ def show_channels(image: str | None, channel: str | None, *, as_json: bool) -> N
     """The channels as their histories have them; the registry is not asked."""
     output = Output(as_json=as_json)
     with open_channels(load_project()) as channels:
-        _check_names(channels, image, channel)
+        check_names(channels, image, channel)
         rows: list[dict[str, Any]] = []
         for one, name in channels.pairs(image, channel):
             entries = channels.store.history(one, name)
@@ -121,7 +142,7 @@ def show_history(image: str, channel: str, *, from_registry: bool, as_json: bool
     """A history, newest last."""
     output = Output(as_json=as_json)
     with open_channels(load_project()) as channels:
-        _check_names(channels, image, channel)
+        check_names(channels, image, channel)
         if from_registry:
             entries = read_mirror(channels, channels.repository(image, channel), channel)
         else:
@@ -156,7 +177,7 @@ def _why(entry: ChannelEntry) -> str:
     return f"{entry.why} (skipped: {skipped})" if skipped else entry.why
 
 
-def _check_names(channels: Channels, image: str | None, channel: str | None) -> None:
+def check_names(channels: Channels, image: str | None, channel: str | None) -> None:
     """A history may be of an image or channel that the project no longer has."""
     known = channels.store.all()
     if image is not None and all(pair[0] != image for pair in known):

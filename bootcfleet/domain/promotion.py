@@ -10,6 +10,10 @@ from bootcfleet.domain.channel import Move
 from bootcfleet.domain.gate import GateResult
 from bootcfleet.errors import ChecksFailedError
 
+#: The gates that somebody may answer for, by their names in the project and in answers.
+#: A revocation is undone by `image restore`, and an end of life by another date.
+SKIPPABLE = ("from", "source", "tag", "checks", "lint", "signature", "sbom", "soak", "max_download")
+
 
 @dataclass(frozen=True)
 class PromotionPlan:
@@ -42,19 +46,19 @@ class PromotionPlan:
         red = self.refused
         if not red:
             return
-        names = ", ".join(dict.fromkeys(move.image for move, _ in red))
+        images = ", ".join(dict.fromkeys(move.image for move, _ in red))
         details = []
         for move, gate in red:
             details.append(f"{move.image}: {gate.name}: {gate.message}")
             if gate.hint:
                 details.append(f"  {gate.hint}")
+        names = [gate.name for _, gate in red if gate.name in SKIPPABLE]
+        skip = f": --skip-gate {','.join(dict.fromkeys(names))} --reason …" if names else ""
         raise ChecksFailedError(
             f"{len(red)} {'gate' if len(red) == 1 else 'gates'} of {self.channel} "
-            f"{'is' if len(red) == 1 else 'are'} not green for {names}; nothing was moved",
+            f"{'is' if len(red) == 1 else 'are'} not green for {images}; nothing was moved",
             details=details,
-            hint="mend it, or answer for it: --skip-gate "
-            + ",".join(dict.fromkeys(gate.name for _, gate in red))
-            + " --reason …",
+            hint=f"mend it, or answer for it{skip}" if skip else "run what stands below each",
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from bootcfleet.domain.channel import (
     history_tag,
 )
 from bootcfleet.domain.event import Event
+from bootcfleet.domain.image import ManifestError
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.drivers.registryhttp import RegistryError
 from bootcfleet.errors import FleetError
@@ -21,6 +22,10 @@ from bootcfleet.ops.channel import Channels
 
 #: The title of the file in the artifact, for `oras pull` and the like.
 _TITLE = "org.opencontainers.image.title"
+
+
+class DamagedMirrorError(FleetError):
+    """The registry's copy of a history is none, or was changed."""
 
 
 def history_lines(entries: Iterable[ChannelEntry]) -> bytes:
@@ -33,16 +38,17 @@ def parse_history(data: bytes) -> tuple[ChannelEntry, ...]:
     try:
         entries = tuple(ChannelEntry.from_json(json.loads(line)) for line in data.splitlines())
     except (TypeError, ValueError, KeyError, RecursionError, AttributeError) as error:
-        raise FleetError(f"the history in the registry cannot be read: {error}") from error
+        raise DamagedMirrorError(f"the history in the registry cannot be read: {error}") from error
     if broken := check_history(entries):
-        raise FleetError(f"the history in the registry does not hold: {broken}")
+        raise DamagedMirrorError(f"the history in the registry does not hold: {broken}")
     return entries
 
 
 def read_mirror(channels: Channels, repository: ImageRef, channel: str) -> tuple[ChannelEntry, ...]:
     """The history that the registry has; nothing where it has none.
 
-    Raises `RegistryError`, and `FleetError` for one that does not hold.
+    Raises `RegistryError`, and `DamagedMirrorError` for one that does not hold or is of
+    another image or channel.
     """
     try:
         _, blobs = channels.artifacts.fetch(repository.with_tag(history_tag(channel)))
@@ -50,17 +56,31 @@ def read_mirror(channels: Channels, repository: ImageRef, channel: str) -> tuple
         if error.status == 404:
             return ()
         raise
-    return parse_history(b"".join(blobs))
+    except ManifestError as error:
+        raise DamagedMirrorError(f"the history in the registry: {error.message}") from error
+    entries = parse_history(b"".join(blobs))
+    name = repository.repository.rpartition("/")[2]
+    if entries and entries[0].pair != (name, channel):
+        raise DamagedMirrorError("the history in the registry is of another image or channel")
+    return entries
 
 
-def write_mirror(channels: Channels, entries: Sequence[ChannelEntry]) -> None:
+def write_mirror(
+    channels: Channels, entries: Sequence[ChannelEntry], *, damaged: bool = False
+) -> None:
     """Write the copy of a whole history, over one that is its beginning and no other.
 
-    Raises `FleetError` when the registry has entries that the ledger has not.
+    With `damaged`, over one that cannot be read, too.  Raises `FleetError` when the
+    registry has entries that the ledger has not.
     """
     last = entries[-1]
     repository = ImageRef.parse(last.repository)
-    there = read_mirror(channels, repository, last.channel)
+    try:
+        there = read_mirror(channels, repository, last.channel)
+    except DamagedMirrorError:
+        if not damaged:
+            raise
+        there = ()
     if there == tuple(entries):
         return
     if there != tuple(entries[: len(there)]):
@@ -102,3 +122,30 @@ def mirror_history(channels: Channels, pairs: Iterable[Pair]) -> None:
                     {"channel": channel, "hint": "bootcfleet channel verify --repair"},
                 )
             )
+
+
+def restore_histories(
+    channels: Channels, image: str | None = None, channel: str | None = None
+) -> dict[Pair, int]:
+    """Take into the ledger what it lacks of the registry's histories; how many entries of each.
+
+    Of the images and channels that the project declares, or of these alone.  What the
+    ledger has already must be the beginning of it.  Raises `FleetError` and takes nothing of a
+    history that does not hold.
+    """
+    taken: dict[Pair, int] = {}
+    for pair in channels.pairs(image, channel):
+        entries = read_mirror(channels, channels.repository(*pair), pair[1])
+        there = channels.store.history(*pair)
+        if len(there) >= len(entries) and entries == there[: len(entries)]:
+            continue
+        with channels.store.db.write():
+            taken[pair] = channels.store.restore(entries)
+            channels.record(
+                "channel.restore",
+                pair[0],
+                "done",
+                digests={"image": entries[-1].digest},
+                details={"channel": pair[1], "entries": taken[pair], "last": entries[-1].hash},
+            )
+    return taken

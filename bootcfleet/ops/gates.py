@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from bootcfleet.domain.channel import ChannelEntry, since
 from bootcfleet.domain.channel_spec import ChannelSpec, Freshness
@@ -12,10 +12,14 @@ from bootcfleet.domain.download import download_size
 from bootcfleet.domain.evidence import EvidenceKind, judge
 from bootcfleet.domain.gate import GateResult
 from bootcfleet.domain.image import Manifest
+from bootcfleet.domain.lifecycle import end_of_life
+from bootcfleet.domain.lineage import Lineage
 from bootcfleet.domain.reference import Digest, ImageRef
 from bootcfleet.errors import FleetError
+from bootcfleet.ops.build import image_graph
 from bootcfleet.ops.channel import Channels
 from bootcfleet.ops.evidence import latest_evidence
+from bootcfleet.ops.revocation import load_revocations, with_registry
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,22 @@ def examine(channels: Channels, candidate: Candidate) -> tuple[GateResult, ...]:
         *_evidence(channels, spec, candidate),
         ("soak", lambda: _soak(channels, spec, candidate)),
         ("max_download", lambda: _size(channels, spec, candidate)),
+        ("revoked", lambda: _revoked(channels, candidate)),
+        ("end-of-life", lambda: _end_of_life(channels, candidate)),
     ]
     results = [(name, ask()) for name, ask in asked]
     return tuple(replace(result, name=name) for name, result in results if result is not None)
+
+
+def examine_back(channels: Channels, candidate: Candidate) -> tuple[GateResult, ...]:
+    """The gates of a way back: the channel had the digest, so it is asked no more than needed.
+
+    An image's end of life does not bar the way back to it.
+    """
+    # A tag that is gone is nobody's work that could be written over.
+    tag = _tag(channels, candidate) if candidate.found else None
+    results = (tag, _revoked(channels, candidate))
+    return tuple(result for result in results if result is not None)
 
 
 def _from(spec: ChannelSpec, candidate: Candidate) -> GateResult | None:
@@ -188,6 +205,28 @@ def _largest(channels: Channels, before: ImageRef, candidate: Candidate) -> int:
             have = [] if old.is_index else [old]
         sizes.append(download_size(have, want, index=new))
     return max(sizes)
+
+
+def _revoked(channels: Channels, candidate: Candidate) -> GateResult:
+    known = with_registry(
+        load_revocations(channels.ledger),
+        channels.artifacts,
+        [candidate.at.with_digest(candidate.manifest.digest)],
+    )
+    revoked = known.reason(candidate.digest, Lineage.of(channels.ledger))
+    if revoked is None:
+        return GateResult("revoked", True, "neither it nor what it stands on is revoked")
+    return GateResult("revoked", False, revoked.message, revoked.hint)
+
+
+def _end_of_life(channels: Channels, candidate: Candidate) -> GateResult | None:
+    life = end_of_life(
+        channels.loaded.project,
+        image_graph(channels.loaded),
+        candidate.image,
+        channels.clock().astimezone(UTC).date(),
+    )
+    return life.gate() if life.ends is not None else None
 
 
 def _amount(size: int) -> str:

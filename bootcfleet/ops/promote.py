@@ -10,15 +10,12 @@ from collections.abc import Collection, Sequence
 from bootcfleet.domain.channel import ChannelAction, ChannelEntry, Move, keep_tag
 from bootcfleet.domain.channel_spec import BUILD
 from bootcfleet.domain.gate import GateResult
-from bootcfleet.domain.promotion import PromotionPlan
+from bootcfleet.domain.promotion import SKIPPABLE, PromotionPlan
 from bootcfleet.domain.reference import Digest, ImageRef, InvalidReferenceError
 from bootcfleet.errors import FleetError, UsageError
 from bootcfleet.ops.channel import Channels
 from bootcfleet.ops.gates import Candidate, examine
 from bootcfleet.ops.train import recover, run_train
-
-#: Every gate that can be skipped, by the name that it has in the project and in answers.
-GATES = ("from", "source", "tag", "checks", "lint", "signature", "sbom", "soak", "max_download")
 
 
 def plan_promotion(
@@ -164,9 +161,17 @@ def _require_sense(
     for name in images:
         if list(images).count(name) > 1:
             raise UsageError(f"{name} is named twice")
+    check_skips(skip, why)
+
+
+def check_skips(skip: Collection[str], why: str) -> None:
+    """Raise `UsageError` for a gate that nobody may skip, or that is skipped without a reason."""
     for gate in skip:
-        if gate not in GATES:
-            raise UsageError(f"there is no gate {gate!r}", hint=f"gates: {', '.join(GATES)}")
+        if gate not in SKIPPABLE:
+            raise UsageError(
+                f"there is no gate {gate!r} that can be skipped",
+                hint=f"there are: {', '.join(SKIPPABLE)}",
+            )
     if skip and not why.strip():
         raise UsageError(
             "a gate is skipped for a reason", hint="say it, for it is recorded: --reason '…'"

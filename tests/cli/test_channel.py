@@ -14,6 +14,7 @@ from bootcfleet.ops.audit import current_actor
 from tests.channelproject import ChannelProject
 
 Say = Callable[..., tuple[int, str, str]]
+NOT_REVOKED = "  revoked: ok: neither it nor what it stands on is revoked\n"
 
 
 @pytest.fixture
@@ -48,18 +49,19 @@ def test_promote(say: Say, project: ChannelProject) -> None:
     digest = project.build("web", "1.0")
     assert say("promote", "web", "build", "dev", "--dry-run") == (
         0,
-        f"web: dev — → {digest} (version 1.0)\n",
+        f"web: dev — → {digest} (version 1.0)\n{NOT_REVOKED}",
         "",
     )
     assert say("promote", "web", "build", "dev") == (
         2,
-        f"web: dev — → {digest} (version 1.0)\n",
+        f"web: dev — → {digest} (version 1.0)\n{NOT_REVOKED}",
         "error: this changes machines and nobody is there to confirm it\n"
         "hint: look at the plan with --dry-run, then run it again with --yes\n",
     )
     assert say("promote", "web", "build", "dev", "--yes") == (
         0,
-        f"web: dev — → {digest} (version 1.0)\nweb: dev is now {digest} (version 1.0)\n",
+        f"web: dev — → {digest} (version 1.0)\n{NOT_REVOKED}"
+        f"web: dev is now {digest} (version 1.0)\n",
         "",
     )
     assert say("promote", "web", "build", "dev") == (0, f"web: dev is at {digest} already\n", "")
@@ -72,7 +74,7 @@ def test_red_gates(say: Say, project: ChannelProject) -> None:
         f"web: test — → {digest} (version 1.0)\n"
         "  from: ok: it comes from dev\n"
         "  checks: {0}: check was never run on this digest\n"
-        "  lint: {0}: lint was never run on this digest\n"
+        "  lint: {0}: lint was never run on this digest\n" + NOT_REVOKED
     )
     error = (
         "error: 2 gates of test are not green for web; nothing was moved\n"
@@ -143,3 +145,67 @@ def test_too_few_words(say: Say) -> None:
         "error: promote needs where the image is and the channel that it goes to\n"
         "hint: bootcfleet channel promote web dev test\n",
     )
+
+
+def test_rollback(say: Say, project: ChannelProject) -> None:
+    old, new = project.push("web", "1"), project.push("web", "2")
+    for digest in (old, new):
+        assert say("promote", "web", digest, "dev", "-y")[0] == 0
+    plan = f"web: dev {new[7:19]} → {old} (version 1)\n{NOT_REVOKED}"
+    assert say("rollback", "web", "dev", "--dry-run") == (0, plan, "")
+    assert say("rollback", "web", "dev", "--to", "1", "-y", "-m", "it hangs") == (
+        0,
+        f"{plan}web: dev is now {old} (version 1)\n",
+        "",
+    )
+    assert say("rollback", "web", "dev", "--to", old) == (0, f"web: dev is at {old} already\n", "")
+    assert say("history", "web", "dev")[1].splitlines()[3].split()[4:] == [
+        "rollback", "entry", "1", "1", old[7:19], "it", "hangs",
+    ]  # fmt: skip
+    assert say("rollback", "web", "dev", "--to", "known-good") == (
+        1,
+        "",
+        "error: web dev had no other digest whose checks passed and that nobody revoked\n"
+        "hint: check one: bootcfleet image check web, or choose: --to DIGEST\n",
+    )
+
+
+def test_verify(say: Say, project: ChannelProject) -> None:
+    digest = project.push("web", "1")
+    say("promote", "web", digest, "dev", "-y")
+    assert say("verify") == (0, "4 channels are as the history says\n", "")
+    assert say("verify", "web", "dev") == (0, "1 channel is as the history says\n", "")
+    assert json.loads(say("verify", "--json")[1]) == {"ok": True, "findings": []}
+    other = project.push("web", "9", tag="dev")
+    code, out, err = say("verify")
+    assert (code, out) == (3, "")
+    first, *details, hint = err.splitlines()
+    assert first == "error: 1 finding: not all channels are as their histories say"
+    assert details[0].startswith(f"  web dev: moved: the tag points at {other}; by its history it")
+    assert details[1] == "    by its labels: version 9, made 2026-11-21T03:01:00+00:00"
+    assert hint == "hint: bootcfleet channel verify web dev --repair"
+    code, out, err = say("verify", "--json")
+    assert (code, json.loads(err)["error"]["exit_code"]) == (3, 3)
+    assert json.loads(out)["findings"][0]["kind"] == "moved"
+    assert say("verify", "--repair")[0] == 2
+    code, out, err = say("verify", "--repair", "--yes")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-2:] == [
+        f"web: dev is now {digest} (version 1)",
+        "4 channels are as the history says",
+    ]
+
+
+def test_restore(say: Say, project: ChannelProject) -> None:
+    for version in ("1", "2"):
+        say("promote", "web", project.push("web", version), "dev", "-y")
+    before = say("history", "web", "dev")
+    for path in project.folder.glob(".bootcfleet/ledger.db*"):
+        path.unlink()
+    assert say("history", "web", "dev") == (0, "web was never in dev\n", "")
+    assert say("history", "web", "dev", "--from-registry") == before
+    assert say("restore", "--from-registry", "--yes") == (0, "web dev: 2 entries\n", "")
+    assert say("history", "web", "dev") == before
+    assert say("restore", "--yes") == (
+        0, "the ledger lacks nothing of the histories in the registry\n", "",
+    )  # fmt: skip

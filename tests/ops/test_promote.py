@@ -170,11 +170,11 @@ def test_every_gate_is_asked(lab: LabRegistry, tmp_path: Path) -> None:
         plan = plan_promotion(channels, ["web"], "dev", "test")
         assert {gate.name: gate.ok for gate in plan.moves[0].gates} == {
             "from": True, "checks": True, "lint": True, "signature": True, "soak": True,
-            "max_download": True,
+            "max_download": True, "revoked": True,
         }  # fmt: skip
         (entry,) = promote(channels, plan)
     assert [gate["gate"] for gate in entry.gates if gate["ok"]] == [
-        "from", "checks", "lint", "signature", "soak", "max_download",
+        "from", "checks", "lint", "signature", "soak", "max_download", "revoked",
     ]  # fmt: skip
     project.now += timedelta(days=8)
     project.prove(EvidenceKind.LINT, "web", first, EvidenceOutcome.FAILED)
@@ -196,12 +196,14 @@ def test_a_skipped_gate_is_recorded(lab: LabRegistry, tmp_path: Path) -> None:
     with project.open() as channels:
         with pytest.raises(UsageError, match="a gate is skipped for a reason"):
             plan_promotion(channels, ["web"], "build", "prod", skip=["from"])
-        with pytest.raises(UsageError, match="there is no gate 'form'"):
+        with pytest.raises(UsageError, match="there is no gate 'form' that can be skipped"):
             plan_promotion(channels, ["web"], "build", "prod", skip=["form"], why="x")
         plan = plan_promotion(channels, ["web"], "build", "prod", skip=["from"], why="CVE-2026-1")
         (entry,) = promote(channels, plan)
         assert entry.why == "CVE-2026-1"
-        assert [(gate["gate"], gate["ok"]) for gate in entry.gates] == [("from", False)]
+        assert [(gate["gate"], gate["ok"]) for gate in entry.gates] == [
+            ("from", False), ("revoked", True),
+        ]  # fmt: skip
         (audit,) = channels.ledger.entries(action="channel.promote")
         assert audit.details["skipped"] == ["from"]
         with pytest.raises(UsageError, match="the channel prod does not take db"):
