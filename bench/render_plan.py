@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bootcfleet.drivers.command import LocalExecutor
-from bootcfleet.ops.build import plan_build
+from bootcfleet.ops.plan import plan_build
 from bootcfleet.ops.project import load_project
 from bootcfleet.ops.render import ProjectImages
 

@@ -80,11 +80,12 @@ elif argv[0] == "build":
         say(f"{{name}} line {{number}}")
     if name in control.get("fail", []):
         die("building at STEP \"RUN dnf -y install " + name + "\": exit status 1", 1)
-    image_id = hashlib.sha256(text.encode()).hexdigest()
+    made = text + (option("--platform") or "")
+    image_id = hashlib.sha256(made.encode()).hexdigest()
     Path(option("--iidfile")).write_text("sha256:" + image_id)
     for ref in ["sha256:" + image_id, image_id, *tags]:
         add(ref, image_id)
-    log("built", name=name)
+    log("built", name=name, id=image_id, labels=option("--label", all=True))
     say(image_id)
 elif argv[0] == "push":
     words = [w for w in argv[1:] if not w.startswith("--")]
@@ -100,6 +101,7 @@ elif argv[0] == "push":
     salt = count.read_text() if control.get("unstable") else ""
     digest = "sha256:" + hashlib.sha256(("pushed " + image + salt).encode()).hexdigest()
     Path(digestfile).write_text(digest)
+    log("pushed", target=target, digest=digest, id=image.removeprefix("sha256:"))
     add(target.rpartition(":")[0] + "@" + digest, image)
 elif argv[0] == "pull":
     ref = argv[-1]

@@ -5,7 +5,7 @@ set -eu
 
 missing=
 for tool in podman skopeo docker-registry sshd ssh ssh-agent sshpass sudo dnf rpmbuild \
-    createrepo_c debootstrap runc git iptables gpg; do
+    createrepo_c debootstrap runc git iptables gpg busybox; do
     command -v "$tool" >/dev/null 2>&1 || [ -x "/usr/sbin/$tool" ] || missing="$missing $tool"
 done
 [ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || missing="$missing netavark"
@@ -25,14 +25,14 @@ if command -v apt-get >/dev/null 2>&1; then
     apt-get install -y -qq --no-install-recommends \
         podman runc netavark aardvark-dns iptables skopeo docker-registry uidmap gnupg \
         openssh-server openssh-client sshpass sudo dnf rpm createrepo-c debootstrap \
-        git iproute2 postgresql postgresql-common >/dev/null
+        busybox-static git iproute2 postgresql postgresql-common >/dev/null
     exit 0
 fi
 if command -v dnf >/dev/null 2>&1; then
     # docker-registry is docker-distribution here; debootstrap builds the tests' base image.
     dnf install -y -q podman runc netavark aardvark-dns skopeo docker-distribution \
         openssh-server openssh-clients sshpass sudo rpm-build rpm-sign gnupg2 iptables-nft createrepo_c debootstrap \
-        git-core iproute postgresql-server
+        git-core iproute postgresql-server busybox
     exit 0
 fi
 echo "neither apt-get nor dnf is here; install by hand:$missing" >&2

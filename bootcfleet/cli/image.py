@@ -18,6 +18,18 @@ from bootcfleet.cli.output import DryRunFlag, JsonFlag
 app = typer.Typer(no_args_is_help=True, help="Render, plan and build the images of a project.")
 
 
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(help="The images; all of them without a name.", show_default=False),
+]
+PushFlag = Annotated[
+    bool, typer.Option("--push", help="Push each image, and build its children FROM it.")
+]
+LockedFlag = Annotated[
+    bool, typer.Option("--locked", help="Refuse a base that bootcfleet.lock does not pin.")
+]
+
+
 class Format(StrEnum):
     """How to draw the graph; the names of `domain.graph_format.GraphFormat`."""
 
@@ -68,28 +80,62 @@ def render(
 
 
 @app.command()
+def plan(
+    names: Names = None,
+    push: PushFlag = False,
+    upstream: Annotated[
+        bool, typer.Option("--upstream", help="Ask the registry whether a base moved.")
+    ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask no registry: what is known here alone.")
+    ] = False,
+    locked: LockedFlag = False,
+    detailed: Annotated[
+        bool,
+        typer.Option("--detailed-exitcode", help="Exit code 2 when there is something to build."),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """What a build would do, image by image, and why.
+
+    The registry is asked only for what was not built here; podman is never started.
+    """
+    from bootcfleet.cli.image_build_run import show_plan_command
+
+    code = show_plan_command(
+        names or [],
+        push=push,
+        upstream=upstream,
+        offline=offline,
+        locked=locked,
+        detailed=detailed,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
 def build(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(help="The images; all of them without a name.", show_default=False),
-    ] = None,
+    names: Names = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", help="Images built at the same time.", min=1, max=64)
     ] = 2,
-    push: Annotated[
-        bool, typer.Option("--push", help="Push each image, and build its children FROM it.")
+    push: PushFlag = False,
+    locked: LockedFlag = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Take no layer from podman's cache.")
     ] = False,
     dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Build images with podman: parents first, independent ones side by side.
 
-    What the named images stand on is built too. A failure stops only what
-    stands on that image. Exit code 1 when an image failed.
+    What the named images stand on is built too; what is unchanged is skipped. A
+    failure stops only what stands on that image. Exit code 1 when an image failed.
     """
-    from bootcfleet.cli.image_run import run_build_command
+    from bootcfleet.cli.image_build_run import BuildOptions, run_build_command
 
-    run_build_command(names or [], jobs=jobs, push=push, dry_run=dry_run, as_json=as_json)
+    run_build_command(BuildOptions(names or [], jobs, push, locked, no_cache, dry_run, as_json))
 
 
 app.command("lint")(lint)

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bootcfleet.cli.image_progress import BuildProgress
 from bootcfleet.cli.output import Output
-from bootcfleet.domain.build import BuildReport, ImageOutcome, LastBuild
-from bootcfleet.domain.event import Event
-from bootcfleet.domain.graph import BuildPlan
+from bootcfleet.domain.build import LastBuild
 from bootcfleet.domain.graph_format import GraphFormat, draw
 from bootcfleet.domain.template import RenderedImage
 from bootcfleet.drivers.command import LocalExecutor
-from bootcfleet.drivers.podman import Podman
-from bootcfleet.drivers.registry import RegistryClient
-from bootcfleet.ops.audit import recorder
-from bootcfleet.ops.build import Tools, image_graph, plan_build, run_build
+from bootcfleet.ops.plan import image_graph
 from bootcfleet.ops.project import load_project
 from bootcfleet.ops.render import ProjectImages, diff_last, render_one, write_rendered
 
@@ -118,64 +110,3 @@ def _rendered_json(name: str, rendered: RenderedImage) -> dict[str, Any]:
             entry["base64"] = base64.b64encode(file.data).decode("ascii")
         files.append(entry)
     return {"image": name, "containerfile": rendered.containerfile, "files": files}
-
-
-def run_build_command(
-    names: Sequence[str], *, jobs: int, push: bool, dry_run: bool, as_json: bool
-) -> None:
-    """Plan a build, show the plan, and carry it out unless it is a dry run."""
-    output = Output(as_json=as_json)
-    executor = LocalExecutor()
-    loaded = load_project()
-    images = ProjectImages.open(loaded, executor)
-    if images.git.problem:
-        output.line(f"warning: {images.git.problem}")
-    registry = RegistryClient()
-    if not dry_run:
-        Podman(executor).require()
-    plan = plan_build(images, names, now=_now(), push=push, resolve=registry.resolve)
-    if dry_run:
-        show_plan(output, plan)
-        return
-    if as_json:
-        output.event(Event("image.build.planned", data=plan.to_json()))
-    with recorder(loaded) as record, BuildProgress(output, plan.names) as progress:
-        tools = Tools(executor, registry, record, _now)
-        report = run_build(plan, images, tools, jobs=jobs, emit=progress.event)
-    show_report(output, report)
-    report.require_all()
-
-
-def show_plan(output: Output, plan: BuildPlan) -> None:
-    """What a build would do."""
-    if output.as_json:
-        output.json(plan.to_json())
-        return
-    rows = []
-    for step in plan.steps:
-        base = step.base or f"{step.parent}, as it is built here"
-        rows.append([step.action.value, step.image, base, step.reason])
-    output.table(["ACTION", "IMAGE", "FROM", "WHY"], rows)
-    for step in plan.steps:
-        if step.note:
-            output.line(f"{step.image}: the base {step.base} {step.note}")
-    output.line(f"tags: {', '.join(plan.tags)}")
-    output.line("each image is pushed" if plan.push else "nothing is pushed (see --push)")
-
-
-def show_report(output: Output, report: BuildReport) -> None:
-    """How every image ended."""
-    if output.as_json:
-        output.event(Event("image.build.report", data=report.to_json()))
-        return
-    rows = []
-    for result in report.results:
-        what = result.message
-        if result.outcome is ImageOutcome.BUILT:
-            what = result.digest or result.image_id or ""
-        rows.append([result.image, result.outcome.value, f"{result.seconds:.1f} s", what])
-    output.table(["IMAGE", "RESULT", "TIME", "DIGEST" if report.pushed else "IMAGE ID"], rows)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

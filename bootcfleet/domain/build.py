@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
 
+from bootcfleet.domain.buildid import BuildInputs
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.errors import FleetError
 
@@ -20,6 +21,7 @@ class ImageOutcome(StrEnum):
     """How one image of a build ended."""
 
     BUILT = "built"
+    UNCHANGED = "unchanged"
     FAILED = "failed"
     SKIPPED = "skipped"
     CANCELLED = "cancelled"
@@ -33,6 +35,7 @@ class ImageResult:
     else the local image id. `digest` is the registry's and None without a push.
     `base` is what it was built from, `log` the path of its log, `seconds` how
     long it took, `message` why it was not built, `tail` the end of its log.
+    `variants` has a reference for each platform of an image for several.
     """
 
     image: str
@@ -47,6 +50,13 @@ class ImageResult:
     message: str = ""
     hint: str | None = None
     tail: tuple[str, ...] = ()
+    build_id: str | None = None
+    variants: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def there(self) -> bool:
+        """Whether the image exists, so that its children can be built."""
+        return self.outcome in (ImageOutcome.BUILT, ImageOutcome.UNCHANGED)
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON-ready data."""
@@ -66,8 +76,8 @@ class BuildReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every image was built."""
-        return len(self.of(ImageOutcome.BUILT)) == len(self.results)
+        """Whether every image is there: built now, or unchanged since it was."""
+        return all(result.there for result in self.results)
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON-ready data."""
@@ -105,7 +115,8 @@ class LastBuild:
     """What ``builds.json`` remembers of an image's last good build; times are UTC.
 
     `base` is the exact reference that it was built FROM, `declared` what the
-    project's ``base:`` said then.
+    project's ``base:`` said then, `inputs` all that it was made of (None for
+    builds of older versions), `variants` a reference for each platform.
     """
 
     image_id: str
@@ -118,16 +129,27 @@ class LastBuild:
     git_commit: str | None = None
     log: str | None = None
     seconds: float = 0.0
+    inputs: BuildInputs | None = None
+    variants: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Self:
         """Read one entry; unknown keys of a newer version are passed over.  Raises `TypeError`."""
         known = {key: value for key, value in body.items() if key in cls.__dataclass_fields__}
-        return cls(**{**known, "tags": tuple(known.get("tags") or ())})
+        inputs = known.get("inputs")
+        read = {
+            "tags": tuple(known.get("tags") or ()),
+            "inputs": BuildInputs.from_json(inputs) if inputs else None,
+            "variants": dict(known.get("variants") or {}),
+        }
+        return cls(**{**known, **read})
 
     def to_json(self) -> dict[str, Any]:
         """The entry as JSON-ready data."""
-        return asdict(self)
+        return {
+            name: value.to_json() if isinstance(value, BuildInputs) else value
+            for name, value in ((one, getattr(self, one)) for one in self.__dataclass_fields__)
+        }
 
 
 def image_tags(

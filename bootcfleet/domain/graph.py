@@ -1,4 +1,4 @@
-"""The images of a project as a graph: who is built FROM whom, in which order, and a build's plan.
+"""The images of a project as a graph: who is built FROM whom, and in which order.
 
 An image has one parent at most, so the graph is a forest; everything here is
 linear in the number of images.
@@ -6,10 +6,8 @@ linear in the number of images.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any
 
 from bootcfleet.domain.document import Document, did_you_mean
 from bootcfleet.domain.project import Project
@@ -125,99 +123,3 @@ def _cycle(chain: list[str], again: str, document: Document) -> ConfigError:
     return document.error(
         ("images", again, "from"), message, hint="give one of them a base: instead of from:"
     )
-
-
-class BuildAction(StrEnum):
-    """What a plan does with an image."""
-
-    BUILD = "build"
-
-
-@dataclass(frozen=True)
-class BuildStep:
-    """One image of a plan.
-
-    `base` is the exact reference that it is built FROM where that is known
-    before the build; a child's is None until its parent is built. `note` says
-    what could not be found out.
-    """
-
-    image: str
-    action: BuildAction
-    reason: str
-    parent: str | None = None
-    base: str | None = None
-    note: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The step as JSON-ready data."""
-        return {
-            "image": self.image,
-            "action": self.action.value,
-            "reason": self.reason,
-            "parent": self.parent,
-            "base": self.base,
-            **({"note": self.note} if self.note else {}),
-        }
-
-
-@dataclass(frozen=True)
-class BuildPlan:
-    """What a build will do, parents before children, and the tags that each image gets."""
-
-    steps: tuple[BuildStep, ...]
-    tags: tuple[str, ...] = ()
-    push: bool = False
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The images of the plan, in order."""
-        return tuple(step.image for step in self.steps)
-
-    def to_json(self) -> dict[str, Any]:
-        """The plan as JSON-ready data."""
-        return {
-            "push": self.push,
-            "tags": list(self.tags),
-            "steps": [step.to_json() for step in self.steps],
-        }
-
-
-def make_steps(graph: ImageGraph, names: Sequence[str]) -> tuple[BuildStep, ...]:
-    """A step for each of `names` (all images for none) and for all that they stand on."""
-    chosen = graph.subset(names)
-    asked = set(names)
-    needed_by = _needed_by(chosen, asked)
-    return tuple(
-        BuildStep(
-            name,
-            BuildAction.BUILD,
-            _reason(name, asked, needed_by),
-            parent,
-            chosen.bases.get(name),
-        )
-        for name, parent in chosen.parents.items()
-    )
-
-
-def _needed_by(graph: ImageGraph, asked: Iterable[str]) -> dict[str, str]:
-    """For each image that nobody asked for: the first asked image that stands on it."""
-    found: dict[str, str] = {}
-    for name in _in_order(graph, asked):
-        parent = graph.parents[name]
-        while parent is not None and parent not in found:
-            found[parent] = name
-            parent = graph.parents[parent]
-    return found
-
-
-def _in_order(graph: ImageGraph, asked: Iterable[str]) -> list[str]:
-    """`asked` in the order of the graph."""
-    wanted = set(asked)
-    return [name for name in graph.parents if name in wanted]
-
-
-def _reason(name: str, asked: set[str], needed_by: Mapping[str, str]) -> str:
-    if not asked:
-        return "all images are built"
-    return "was asked for" if name in asked else f"{needed_by[name]} is built from it"

@@ -18,7 +18,7 @@ from pydantic import (
 
 from bootcfleet.domain.channel_spec import ChannelName, ChannelSpec, check_channels
 from bootcfleet.domain.document import Document, validate
-from bootcfleet.domain.reference import ImageRef, valid_name
+from bootcfleet.domain.reference import ImageRef, Platform, valid_name
 
 
 def _as_text(value: Any) -> Any:
@@ -48,6 +48,14 @@ def _image_name(value: str) -> str:
 
 ImageName = Annotated[str, AfterValidator(_image_name)]
 
+
+def _platforms(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Each platform once, in order, as the tools write it."""
+    return tuple(sorted({str(Platform.parse(one)) for one in value}))
+
+
+Platforms = Annotated[tuple[str, ...], AfterValidator(_platforms)]
+
 _BUILD_ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
@@ -64,6 +72,10 @@ class SecretSpec(_Strict):
     file: str | None = Field(default=None, description="A file that holds the secret.")
     env: str | None = Field(
         default=None, description="An environment variable that holds the secret."
+    )
+    version: Text = Field(
+        default="",
+        description="Any word that is changed with the secret: a new one builds the image anew.",
     )
 
     @model_validator(mode="after")
@@ -115,6 +127,14 @@ class ImageSpec(_Strict):
     )
     checks: tuple[dict[str, Any], ...] = Field(
         default=(), description="Checks of this image, besides those of its template and parents."
+    )
+    platforms: Platforms = Field(
+        default=(),
+        description="Platforms that it is built for, as linux/amd64; the project's without it.",
+    )
+    rebuild: Text = Field(
+        default="",
+        description="Any word; changing it builds the image anew, as for newer packages.",
     )
 
     @field_validator("base")
@@ -179,6 +199,11 @@ class Project(_Strict):
     end_of_life_warning: int = Field(
         default=90, description="Days before an end of life from which it is warned of.", ge=0
     )
+    platforms: Platforms = Field(
+        default=(),
+        description="Platforms that images are built for, as linux/amd64; this machine's without.",
+    )
+    rebuild: Text = Field(default="", description="Any word; changing it builds every image anew.")
     images: dict[ImageName, ImageSpec] = Field(
         default_factory=dict, description="The images, by name."
     )

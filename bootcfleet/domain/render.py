@@ -7,6 +7,7 @@ and line, whether it shows while parsing or while rendering.
 from __future__ import annotations
 
 import copy
+import hashlib
 import re
 import traceback
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from typing import Any
 
 from jinja2 import TemplateError, TemplateNotFound, TemplateSyntaxError
 from jinja2.exceptions import SecurityError
+from jinja2.meta import find_referenced_templates
 
 from bootcfleet.domain.document import Document, did_you_mean
 from bootcfleet.domain.template import (
@@ -78,6 +80,7 @@ class Renderer:
         }
         self._infos: dict[str, TemplateInfo] = {}
         self._context_files: dict[str, Mapping[str, SourceFile]] = {}
+        self._sources: dict[str, Mapping[str, str]] = {}
 
     def origin(self, template: str, file: str) -> tuple[str, str, bool] | None:
         """The source of a rendered file (``Containerfile``, ``files/…``): path, text, whether it
@@ -118,6 +121,26 @@ class Renderer:
             "project": dict(request.project),
             "git": dict(request.git),
         }
+
+    def sources(self, template: str) -> Mapping[str, str]:
+        """The template files that a Containerfile is made of, with their SHA-256.
+
+        Partials are followed where they are named by a plain string; they only explain
+        a change, so one that is chosen by a variable may be missing.
+        """
+        if template not in self._sources:
+            found: dict[str, str] = {}
+            waiting = [f"{template}/{CONTAINERFILE}"]
+            while waiting:
+                path = waiting.pop()
+                file = self._templates.files.get(path)
+                if file is None or path in found:
+                    continue
+                found[path] = hashlib.sha256(file.data).hexdigest()
+                tree = self._environment.parse(file.text())
+                waiting += [name for name in find_referenced_templates(tree) if name]
+            self._sources[template] = dict(sorted(found.items()))
+        return self._sources[template]
 
     def _files(self, name: str, context: Mapping[str, Any]) -> dict[str, ContextFile]:
         if name not in self._context_files:

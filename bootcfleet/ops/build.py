@@ -1,105 +1,26 @@
-"""Plan a build of a project's images, and carry it out: parents first, the rest side by side."""
+"""Carry out the plan of a build: parents first, the rest side by side, what is there skipped."""
 
 from __future__ import annotations
 
-import os
+import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from bootcfleet.domain.build import BuildReport, ImageOutcome, ImageResult, image_tags, tagged
+from bootcfleet.domain.build import BuildReport, ImageOutcome, ImageResult
 from bootcfleet.domain.event import Emit, Event
-from bootcfleet.domain.graph import BuildPlan, BuildStep, ImageGraph, make_steps
-from bootcfleet.domain.image import Resolved
-from bootcfleet.domain.reference import ImageRef
+from bootcfleet.domain.plan import BuildPlan, BuildStep
+from bootcfleet.drivers.binfmt import require_emulation
 from bootcfleet.drivers.command import Executor
 from bootcfleet.drivers.podman import Podman
-from bootcfleet.errors import ConfigError, FleetError, InterruptedRunError
+from bootcfleet.errors import InterruptedRunError
 from bootcfleet.ops.audit import Record
-from bootcfleet.ops.build_image import ImageBuilder, Registry, build_secrets
-from bootcfleet.ops.project import LoadedProject
+from bootcfleet.ops.build_image import ImageBuilder
+from bootcfleet.ops.build_push import Registry
+from bootcfleet.ops.plan import platforms_of, this_platform
 from bootcfleet.ops.render import ProjectImages
-
-#: Asks a registry what a reference is now; `RegistryClient.resolve` does.
-Resolve = Callable[[ImageRef], Resolved]
-
-
-def image_graph(loaded: LoadedProject) -> ImageGraph:
-    """The project's images as a graph.  Raises `ConfigError` for cycles and missing parents."""
-    return ImageGraph.of(loaded.project, loaded.document)
-
-
-def plan_build(
-    images: ProjectImages,
-    names: Sequence[str] = (),
-    *,
-    now: datetime,
-    push: bool = False,
-    resolve: Resolve | None = None,
-) -> BuildPlan:
-    """What building `names` (all images for none) would do.
-
-    Every tag of an external base is resolved once, by `resolve`; one that
-    cannot be is noted, and the build asks podman for it. Every image is
-    rendered and its secrets are looked for, so that a mistake is known before
-    anything starts. Raises `ConfigError` and `UsageError`.
-    """
-    loaded = images.loaded
-    steps = make_steps(image_graph(loaded), names)
-    tags = image_tags(loaded.project.image_version, now, images.git.commit, dirty=images.git.dirty)
-    for step in steps:
-        tagged(images.repository(step.image), tags)
-        _check_secrets(loaded, step.image)
-        images.render(step.image, step.base or f"{images.repository(step.parent or '')}:planned")
-    return BuildPlan(_pinned(steps, resolve), tags, push)
-
-
-def _pinned(steps: Sequence[BuildStep], resolve: Resolve | None) -> tuple[BuildStep, ...]:
-    """The steps with every external base by its digest, where a registry can say it."""
-    exact: dict[str, tuple[str, str | None]] = {}
-    for step in steps:
-        if step.base is not None and step.base not in exact:
-            exact[step.base] = _pin(step.base, resolve)
-    return tuple(
-        replace(step, base=exact[step.base][0], note=exact[step.base][1])
-        if step.base is not None
-        else step
-        for step in steps
-    )
-
-
-def _pin(base: str, resolve: Resolve | None) -> tuple[str, str | None]:
-    ref = ImageRef.parse(base)
-    if ref.digest is not None or resolve is None:
-        return base, None
-    if ref.registry == "localhost":
-        return base, "is in podman's storage alone"
-    try:
-        return str(ref.with_digest(resolve(ref).digest)), None
-    except FleetError as error:
-        return base, f"its digest is not known yet: {error.message}"
-
-
-def _check_secrets(loaded: LoadedProject, name: str) -> None:
-    """podman builds without a secret that is not there, so it is looked for before."""
-    image = loaded.project.images[name]
-    for index, secret in enumerate(build_secrets(loaded.root, image)):
-        at = ("images", name, "secrets", index)
-        if secret.env is not None and secret.env not in os.environ:
-            raise loaded.document.error(
-                (*at, "env"),
-                f"the environment variable {secret.env} is not set",
-                hint=f"export {secret.env}=… before the build",
-            )
-        if secret.file is not None and not os.access(secret.file, os.R_OK):
-            raise _file_error(loaded, (*at, "file"), str(secret.file))
-
-
-def _file_error(loaded: LoadedProject, at: tuple[str | int, ...], path: str) -> ConfigError:
-    why = "may not be read by this user" if os.path.lexists(path) else "does not exist"
-    return loaded.document.error(at, f"the secret's file {path} {why}")
 
 
 @dataclass(frozen=True)
@@ -113,24 +34,55 @@ class Tools:
 
 
 def run_build(
-    plan: BuildPlan, images: ProjectImages, tools: Tools, *, jobs: int, emit: Emit
+    plan: BuildPlan,
+    images: ProjectImages,
+    tools: Tools,
+    *,
+    jobs: int,
+    emit: Emit,
+    timestamp: int | None = None,
+    no_cache: bool = False,
 ) -> BuildReport:
     """Carry a plan out, at most `jobs` images at a time.
 
     A failure takes only what stands on that image with it; everything else is
-    built. Raises `ToolMissingError` before anything starts when podman is
-    missing or too old, `FleetError` when another build of the project runs or
-    the ledger cannot be written, and `InterruptedRunError` after ^C, when every podman
-    has ended and what was done is recorded.
+    built. `timestamp` (seconds since 1970) makes builds reproducible as far as
+    podman can. Raises `ToolMissingError` before anything starts when podman or the
+    emulation of another platform is missing, `FleetError` when another build of the
+    project runs or the ledger cannot be written, and `InterruptedRunError` after
+    ^C, when every podman has ended and what was done is recorded.
     """
     podman = Podman(tools.executor)
     podman.require()
+    _require_emulation(plan, images)
     stamp = tools.clock().astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     builder = ImageBuilder(
-        images, podman, tools.registry, plan.tags, plan.push, stamp, emit, tools.clock
+        images,
+        podman,
+        tools.registry,
+        plan.tags,
+        plan.push,
+        stamp,
+        emit,
+        tools.clock,
+        timestamp,
+        no_cache,
     )
     with images.files.exclusive():
         return _Run(plan, builder, tools, jobs, emit).run()
+
+
+def _require_emulation(plan: BuildPlan, images: ProjectImages) -> None:
+    """A RUN for another architecture needs qemu; files alone can be copied without."""
+    here = this_platform()
+    for step in plan.to_build:
+        foreign = [one for one in platforms_of(images.loaded, step.image) if one != here]
+        if foreign:
+            base = step.base or f"{images.repository(step.parent or '')}:planned"
+            text = images.render(step.image, base).containerfile
+            if re.search(r"^\s*RUN\s", text, re.MULTILINE | re.IGNORECASE):
+                for platform in foreign:
+                    require_emulation(platform)
 
 
 class _Run:
@@ -181,6 +133,12 @@ class _Run:
             self._say(result, "finished", f"built in {result.seconds:.1f} s: {result.reference}")
             self._write_down(result)
             return children
+        if result.outcome is ImageOutcome.UNCHANGED:
+            self._say(result, "unchanged", result.message)
+            if result.tags:
+                # Built elsewhere: this ledger did not know it until now.
+                self._write_down(result)
+            return children
         self._say(result, "failed", result.message)
         self._write_down(result)
         below = deque(children)
@@ -207,7 +165,7 @@ class _Run:
         for future, name in running.items():
             if not future.cancelled() and future.exception() is None:
                 result = future.result()
-                if result.outcome is ImageOutcome.BUILT:
+                if result.there:
                     self._ended(name, result)
 
     def _interrupted(self) -> InterruptedRunError:
@@ -220,10 +178,10 @@ class _Run:
                 self._say(cancelled, "cancelled", cancelled.message)
                 self._write_down(cancelled)
         report = self._report()
-        built = len(report.of(ImageOutcome.BUILT))
+        built = sum(result.there for result in report.results)
         return InterruptedRunError(
             f"interrupted: {built} of {len(report.results)} images were built",
-            hint="run the same build again: what is built comes from podman's cache",
+            hint="run the same build again: what is built is not built again",
         )
 
     def _say(self, result: ImageResult, kind: str, message: str) -> None:
@@ -244,10 +202,11 @@ class _Run:
             "seconds": round(result.seconds, 3),
             "log": result.log,
             "message": result.message,
+            "build_id": result.build_id,
         }
         outcome = result.outcome.value
         self._tools.record("image.build", result.image, outcome, digests=digests, details=details)
-        if result.digest is not None:
+        if result.digest is not None and result.outcome is ImageOutcome.BUILT:
             self._tools.record(
                 "image.push",
                 result.image,

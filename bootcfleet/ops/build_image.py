@@ -4,36 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 from bootcfleet.domain.build import ImageOutcome, ImageResult, LastBuild, tagged
+from bootcfleet.domain.buildid import BuildInputs, id_tag
+from bootcfleet.domain.cachekey import with_cache_keys
 from bootcfleet.domain.event import Emit, Event
-from bootcfleet.domain.graph import BuildStep
-from bootcfleet.domain.image import Manifest
-from bootcfleet.domain.project import ImageSpec
-from bootcfleet.domain.reference import Digest, ImageRef
+from bootcfleet.domain.labels import image_labels
+from bootcfleet.domain.plan import BuildStep, Known, kept
+from bootcfleet.domain.reference import ImageRef
 from bootcfleet.domain.template import RenderedImage
 from bootcfleet.drivers.buildfiles import CONTAINERFILE, ImageLog
-from bootcfleet.drivers.podman import TAIL, BuildSecret, Podman
-from bootcfleet.drivers.registryconf import is_loopback
+from bootcfleet.drivers.podman import TAIL, Podman
 from bootcfleet.errors import FleetError
+from bootcfleet.ops.build_push import Pusher, Registry, Said, tls_verify
+from bootcfleet.ops.plan import build_secrets, find_built, image_inputs, this_platform
 from bootcfleet.ops.render import ProjectImages
-
-
-class Registry(Protocol):
-    """What a build needs of a registry; `drivers.registry.RegistryClient` has it."""
-
-    def manifest(self, ref: ImageRef) -> Manifest:
-        """The manifest as the registry's bytes."""
-        ...
-
-    def put_manifest(self, ref: ImageRef, manifest: Manifest) -> Digest:
-        """Write the same bytes under another tag of the repository."""
-        ...
 
 
 @dataclass
@@ -52,23 +41,40 @@ class ImageBuilder:
     stamp: str
     emit: Emit
     clock: Callable[[], datetime]
+    timestamp: int | None = None
+    no_cache: bool = False
     _bases: dict[str, threading.Lock] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def pusher(self) -> Pusher:
+        """What pushes for this run."""
+        return Pusher(self.podman, self.registry, self.tags, self.emit)
+
     def build(self, step: BuildStep, parent: ImageResult | None) -> ImageResult:
-        """Build (and push) one image; a failure is a result and not an error."""
+        """Build (and push) one image; a failure is a result and not an error.
+
+        An image that turns out to be there already is not built: a skipped step's,
+        or one whose parent came out as it was before.
+        """
         name, started = step.image, self.clock()
         tail: deque[str] = deque(maxlen=TAIL)
         path: Path | None = None
         base = parent.reference if parent else step.base
         try:
+            if step.known is not None and self._there(step.known):
+                return self._unchanged(step, step.known, started)
             with self.images.files.log(self.stamp, name) as log:
                 path = log.path
                 said = self._say(name, log, tail)
-                base = base or ""
                 if parent is None:
-                    base = self._exact_base(name, base, said)
-                result, rendered = self._build(name, base, path, said)
+                    base = self._exact_base(name, base or "", said)
+                inputs, rendered = image_inputs(self.images, name, base or "")
+                known = self._elsewhere(step, inputs)
+                if known is not None:
+                    return self._unchanged(step, known, started, inputs)
+                variants = parent.variants if parent else step.bases
+                result = self._build(name, base or "", variants, inputs, rendered, path, said)
         except (FleetError, OSError) as error:
             message = error.message if isinstance(error, FleetError) else str(error)
             details = error.details if isinstance(error, FleetError) else ()
@@ -82,118 +88,180 @@ class ImageBuilder:
                 hint=error.hint if isinstance(error, FleetError) else None,
                 tail=_ending(tail, details),
             )
-        return self._remember(result, rendered, started)
+        return self._remember(result, rendered, inputs, started)
+
+    def _there(self, known: Known) -> bool:
+        """Whether an image that the plan knows of is still where it was."""
+        if known.digest is not None:
+            return self.registry.exists(ImageRef.parse(known.reference))
+        return self.podman.exists(known.image_id or known.reference)
+
+    def _elsewhere(self, step: BuildStep, inputs: BuildInputs) -> Known | None:
+        """An image of these inputs that is there by now; the plan could not know its base."""
+        if step.build_id is not None:
+            return None
+        last = self.images.files.last_builds().get(step.image)
+        known = kept(last, inputs, push=self.push)
+        if known is None and self.push:
+            repository = ImageRef.parse(self.images.repository(step.image))
+            known = find_built(self.registry, repository, inputs.build_id)
+        return known if known is not None and self._there(known) else None
+
+    def _unchanged(
+        self,
+        step: BuildStep,
+        known: Known,
+        started: datetime,
+        inputs: BuildInputs | None = None,
+    ) -> ImageResult:
+        """Take what is there; it gets this build's tags where it was built elsewhere."""
+        name = step.image
+        repository = ImageRef.parse(self.images.repository(name))
+        result = ImageResult(
+            name,
+            ImageOutcome.UNCHANGED,
+            reference=known.reference,
+            image_id=known.image_id,
+            digest=known.digest,
+            base=step.base,
+            message=step.reason if step.known else "its parent came out as it was",
+            build_id=known.build_id,
+            variants=known.variants,
+        )
+        if known.retag:
+            if self.push:
+                self.pusher.retag(name, repository, known)
+                result = replace(result, tags=tagged(str(repository), self.tags))
+            if step.base and inputs is None:
+                inputs, rendered = image_inputs(self.images, name, step.base)
+                self.images.files.keep_rendered(name, rendered)
+            self._write(result, known.built_at, inputs)
+        return replace(result, seconds=self._since(started))
 
     def _build(
-        self, name: str, base: str, path: Path, said: Callable[[str, str], None]
-    ) -> tuple[ImageResult, RenderedImage]:
-        image = self.images.loaded.project.images[name]
-        rendered = self.images.render(name, base)
-        context = self.images.files.write_context(name, rendered)
+        self,
+        name: str,
+        base: str,
+        variants: Mapping[str, str],
+        inputs: BuildInputs,
+        rendered: RenderedImage,
+        path: Path,
+        said: Said,
+    ) -> ImageResult:
+        repository = self.images.repository(name)
         self.emit(
             Event(
                 "image.build.started",
                 name,
                 f"building FROM {base}",
-                {"base": base, "log": str(path)},
+                {"base": base, "log": str(path), "build_id": inputs.build_id},
             )
         )
-        if f"FROM {base}" in rendered.containerfile and not base.startswith("sha256:"):
-            self._have(base, said)
-        repository = self.images.repository(name)
+        ids = {}
+        for platform in inputs.platforms:
+            own = variants.get(platform, base)
+            part = rendered if own == base else self.images.render(name, own)
+            ids[platform] = self._build_one(name, platform, own, base, part, inputs, said)
         names = tagged(repository, self.tags)
-        image_id = self.podman.build(
-            context,
-            context / CONTAINERFILE,
-            tags=names,
-            build_args=image.build_args,
-            secrets=build_secrets(self.images.loaded.root, image),
-            on_line=said,
-        )
-        digest, reference = None, image_id
-        if self.push:
-            digest = str(self._push(name, image_id, ImageRef.parse(repository), said))
-            reference = f"{repository}@{digest}"
-            # The child is built FROM this very reference; its layers are here already.
-            self._have(reference, said)
+        first = ids.get(this_platform()) or next(iter(ids.values()))
         result = ImageResult(
             name,
             ImageOutcome.BUILT,
-            reference=reference,
-            image_id=image_id,
-            digest=digest,
+            reference=first,
+            image_id=first,
             tags=names,
             base=base,
             log=str(path),
+            build_id=inputs.build_id,
+            variants=ids if len(ids) > 1 else {},
         )
-        return result, rendered
+        if not self.push:
+            return result
+        known = self.pusher.push(name, ImageRef.parse(repository), inputs.build_id, ids, said)
+        # A child is built FROM this very reference; its layers are here already.
+        for reference in known.variants.values() or [known.reference]:
+            self._have(reference, said)
+        return replace(
+            result, reference=known.reference, digest=known.digest, variants=known.variants
+        )
+
+    def _build_one(
+        self,
+        name: str,
+        platform: str,
+        own: str,
+        base: str,
+        rendered: RenderedImage,
+        inputs: BuildInputs,
+        said: Said,
+    ) -> str:
+        """Build the image of one platform FROM `own`, its part of `base`; return its id."""
+        loaded = self.images.loaded
+        image = loaded.project.images[name]
+        foreign = platform != this_platform()
+        several = len(inputs.platforms) > 1
+        wanted = platform if foreign or several else None
+        keyed = replace(rendered, containerfile=with_cache_keys(rendered, inputs.secrets, wanted))
+        context = self.images.files.write_context(name, keyed)
+        if f"FROM {own}" in rendered.containerfile and not own.startswith("sha256:"):
+            self._have(own, said)
+        suffix = f"-{platform.rpartition('/')[2]}" if several else ""
+        tags = (*self.tags, id_tag(inputs.build_id))
+        parent = image.from_
+        return self.podman.build(
+            context,
+            context / CONTAINERFILE,
+            tags=tagged(self.images.repository(name), tuple(f"{tag}{suffix}" for tag in tags)),
+            labels=image_labels(
+                name,
+                inputs.build_id,
+                base,
+                declared=self.images.repository(parent) if parent else image.base or "",
+                revision=self.images.git.revision,
+                source=self.images.git.url,
+                timestamp=self.timestamp,
+            ),
+            build_args=image.build_args,
+            secrets=build_secrets(loaded.root, image),
+            platform=wanted,
+            timestamp=self.timestamp,
+            no_cache=self.no_cache,
+            on_line=said,
+        )
 
     def _remember(
-        self, result: ImageResult, rendered: RenderedImage, started: datetime
+        self,
+        result: ImageResult,
+        rendered: RenderedImage,
+        inputs: BuildInputs,
+        started: datetime,
     ) -> ImageResult:
         done = replace(result, seconds=self._since(started))
-        files, image = self.images.files, self.images.loaded.project.images[done.image]
-        files.keep_rendered(done.image, rendered)
-        files.remember(
+        self.images.files.keep_rendered(done.image, rendered)
+        self._write(done, self.clock().astimezone(UTC).isoformat(timespec="seconds"), inputs)
+        return done
+
+    def _write(self, done: ImageResult, built_at: str | None, inputs: BuildInputs | None) -> None:
+        image = self.images.loaded.project.images[done.image]
+        self.images.files.remember(
             done.image,
             LastBuild(
                 image_id=done.image_id or "",
                 reference=done.reference or "",
                 base=done.base or "",
-                built_at=self.clock().astimezone(UTC).isoformat(timespec="seconds"),
+                built_at=built_at or "",
                 declared=image.base,
                 digest=done.digest,
                 tags=done.tags,
                 git_commit=self.images.git.commit,
                 log=done.log,
                 seconds=round(done.seconds, 3),
+                inputs=inputs,
+                variants=done.variants,
             ),
         )
-        return done
 
-    def _push(
-        self, name: str, image_id: str, repository: ImageRef, said: Callable[[str, str], None]
-    ) -> Digest:
-        """Push once, then give the same manifest its other tags.
-
-        Pushing an image a second time may compress it anew and change its
-        digest (podman#27796). The most specific tag is pushed, so that those
-        that people follow move last and only to something that is complete.
-        """
-        first, *others = reversed(self.tags)
-        tls = tls_verify(repository)
-        target = repository.with_tag(first)
-        digest = self.podman.push(image_id, str(target), tls_verify=tls, on_line=said)
-        pinned = repository.with_digest(digest)
-        manifest: Manifest | None = None
-        for tag in others:
-            target = repository.with_tag(tag)
-            try:
-                manifest = manifest or self.registry.manifest(pinned)
-                self.registry.put_manifest(target, manifest)
-            except FleetError as error:
-                again = self.podman.push(image_id, str(target), tls_verify=tls, on_line=said)
-                same = "the same digest" if again == digest else f"another digest, {again}"
-                self.emit(
-                    Event(
-                        "image.build.output",
-                        name,
-                        f"the registry did not take the tag {tag} as a copy ({error.message}); "
-                        f"pushed it again, with {same}",
-                        {"stream": "bootcfleet", "tag": tag, "digest": str(again)},
-                    )
-                )
-        self.emit(
-            Event(
-                "image.build.pushed",
-                name,
-                f"pushed {pinned}",
-                {"digest": str(digest), "tags": [str(repository.with_tag(t)) for t in self.tags]},
-            )
-        )
-        return digest
-
-    def _exact_base(self, name: str, base: str, said: Callable[[str, str], None]) -> str:
+    def _exact_base(self, name: str, base: str, said: Said) -> str:
         """The exact reference of an external base that the plan could not resolve.
 
         An image in podman's storage alone (``localhost/…``, or the registry is
@@ -222,9 +290,7 @@ class ImageBuilder:
         )
         return found.id
 
-    def _have(
-        self, reference: str, said: Callable[[str, str], None], *, always: bool = False
-    ) -> None:
+    def _have(self, reference: str, said: Said, *, always: bool = False) -> None:
         """Make sure that a base is in the storage; images that share one wait for one pull."""
         with self._lock:
             lock = self._bases.setdefault(reference, threading.Lock())
@@ -233,7 +299,7 @@ class ImageBuilder:
                 verify = tls_verify(ImageRef.parse(reference))
                 self.podman.pull(reference, tls_verify=verify, on_line=said)
 
-    def _say(self, name: str, log: ImageLog, tail: deque[str]) -> Callable[[str, str], None]:
+    def _say(self, name: str, log: ImageLog, tail: deque[str]) -> Said:
         def said(stream: str, line: str) -> None:
             log.line(line)
             if line.strip():
@@ -256,17 +322,3 @@ def _ending(said: Iterable[str], details: Sequence[str]) -> tuple[str, ...]:
         return tuple(said)
     last = details[-1]
     return (*[line for line in said if line != last][1 - TAIL :], last)
-
-
-def tls_verify(ref: ImageRef) -> bool | None:
-    """Loopback registries speak plain http (as `RegistryClient` does); else registries.conf."""
-    return False if is_loopback(ref.registry) else None
-
-
-def build_secrets(root: Path, image: ImageSpec) -> list[BuildSecret]:
-    """The secrets of an image for podman; paths are relative to the project, ``~`` is home."""
-    found = []
-    for secret in image.secrets:
-        path = None if secret.file is None else root / Path(secret.file).expanduser()
-        found.append(BuildSecret(secret.id, path, secret.env))
-    return found

@@ -29,7 +29,7 @@ from bootcfleet.drivers.container import running
 from bootcfleet.drivers.podman import Podman
 from bootcfleet.errors import FleetError, UsageError
 from bootcfleet.ops.audit import Record
-from bootcfleet.ops.build_image import tls_verify
+from bootcfleet.ops.build_push import tls_verify
 from bootcfleet.ops.evidence import record_evidence
 from bootcfleet.ops.render import ProjectImages
 

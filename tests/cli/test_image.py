@@ -166,11 +166,12 @@ def test_dry_run_builds_nothing(say: Say, fake: FakePodman) -> None:
     code, out, _ = say("build", "web", "--dry-run")
     assert code == 0
     lines = [line.split() for line in out.splitlines()]
-    assert lines[0] == ["ACTION", "IMAGE", "FROM", "WHY"]
-    assert lines[1] == ["build", "soe", BASE, "web", "is", "built", "from", "it"]
-    assert " ".join(lines[2]) == "build web soe, as it is built here was asked for"
-    assert lines[3][:2] == ["tags:", "1.0,"]
-    assert out.splitlines()[4] == "nothing is pushed (see --push)"
+    assert lines[0] == ["ACTION", "IMAGE", "WHY"]
+    assert lines[1] == ["build", "soe", "never", "built"]
+    assert lines[2] == ["build", "web", "parent", "is", "rebuilt"]
+    assert out.splitlines()[3] == "2 to build, 0 unchanged"
+    assert lines[4][:2] == ["tags:", "1.0,"]
+    assert out.splitlines()[5] == "nothing is pushed (see --push)"
     assert fake.calls("build") == []
     plan = json.loads(say("build", "--dry-run", "--push", "--json")[1])
     assert plan["push"] is True
@@ -298,7 +299,7 @@ def test_interrupt(fake: FakePodman) -> None:
     assert process.returncode == 130
     assert err == (
         "error: interrupted: 1 of 3 images were built\n"
-        "hint: run the same build again: what is built comes from podman's cache\n"
+        "hint: run the same build again: what is built is not built again\n"
     )
     assert "shop: cancelled by ^C" in out
     with pytest.raises(ProcessLookupError):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootcfleet.domain.document import Document
-from bootcfleet.domain.graph import ImageGraph, make_steps
+from bootcfleet.domain.graph import ImageGraph
 from bootcfleet.domain.graph_format import GraphFormat, draw
 from bootcfleet.errors import ConfigError, UsageError
 
@@ -102,16 +102,6 @@ def test_an_unknown_name_is_refused() -> None:
     assert caught.value.hint == "did you mean 'database'?"
 
 
-def test_steps_say_why() -> None:
-    steps = make_steps(graph(ACME), ["shop", "soe"])
-    assert [(s.image, s.reason, s.parent, s.base) for s in steps] == [
-        ("soe", "was asked for", None, RHEL),
-        ("web", "shop is built from it", "soe", None),
-        ("shop", "was asked for", "web", None),
-    ]
-    assert {s.reason for s in make_steps(graph(ACME), [])} == {"all images are built"}
-
-
 @st.composite
 def forests(draw_: st.DrawFn) -> dict[str, str | None]:
     """Any forest, its images in any order."""
@@ -165,7 +155,7 @@ def test_a_deep_chain_and_a_wide_family_are_no_problem() -> None:
     assert graph(chain).names[0] == "i4999"
     assert len(draw(graph(chain), GraphFormat.TREE).splitlines()) == 5001
     wide: dict[str, str | None] = {"root": None, **{f"i{n}": "root" for n in range(5000)}}
-    assert len(make_steps(graph(wide), ["i7"])) == 2
+    assert len(graph(wide).subset(["i7"]).names) == 2
 
 
 def test_tree() -> None:

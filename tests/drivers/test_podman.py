@@ -193,3 +193,26 @@ def test_the_other_commands(fake: FakePodman) -> None:
     assert fake.calls("pull")[0]["argv"] == ["pull", "--tls-verify=true", "r.example.com/a:3"]
     with pytest.raises(PodmanError, match="podman could not pull other"):
         tool.pull("other.example.com/a:3")
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("4.3.1", ["--timestamp", "1700000000", "--no-cache"]),
+        ("5.5.2", ["--timestamp", "1700000000", "--no-cache"]),
+        ("5.6.0", ["--source-date-epoch", "1700000000", "--rewrite-timestamp", "--no-cache"]),
+    ],
+)
+def test_fixed_times_by_the_options_that_this_podman_has(
+    fake: FakePodman, tmp_path: Path, version: str, expected: list[str]
+) -> None:
+    fake.control(version=version)
+    fake.add(BASE)
+    folder = context(tmp_path / "context")
+    podman().build(
+        folder, folder / "Containerfile", tags=["x/y:1"], platform="linux/arm64",
+        timestamp=1700000000,
+    )  # fmt: skip
+    (call,) = fake.calls("build")
+    at = call["argv"].index("--platform")
+    assert call["argv"][at : at + 2 + len(expected)] == ["--platform", "linux/arm64", *expected]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,11 @@ from typing import Any
 import pytest
 
 from bootcfleet.cli.app import run
+from bootcfleet.domain.labels import image_index
+from bootcfleet.domain.reference import ImageRef
+from bootcfleet.drivers.registry import RegistryClient
+from bootcfleet.ops.plan import this_platform
+from tests.tools import need
 
 pytestmark = pytest.mark.integration
 
@@ -131,13 +137,21 @@ def test_build_push_and_build_again(site: Site, capsys: pytest.CaptureFixture[st
     base = site.digest("test-build/base", "1")
     assert built["soe"]["base"] == f"{site.registry}/test-build/base@{base}"
 
-    # The same again comes from the cache, and is the same to the last byte.
-    assert run(["image", "build", "--push", "--json"]) == 0
-    events = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line[:1] == "{"]
-    assert any("Using cache" in event["message"] for event in events)
-    assert {name: entry["digest"] for name, entry in last().items()} == {
-        name: entry["digest"] for name, entry in built.items()
-    }
+    # The build id is a label, and a tag that any machine finds it by: nothing is built again,
+    # whether it was built here or elsewhere.
+    for forget in (False, True):
+        if forget:
+            Path(".bootcfleet/builds.json").unlink()
+        capsys.readouterr()
+        assert run(["image", "build", "--push", "--json"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        kinds = [json.loads(line)["kind"] for line in lines if line[:1] == "{"]
+        assert kinds.count("image.build.unchanged") == 3
+        assert "image.build.started" not in kinds
+        assert {name: entry["digest"] for name, entry in last().items()} == {
+            name: entry["digest"] for name, entry in built.items()
+        }
+    plain = Path("bootcfleet.yaml").read_text()
 
     # A change in one image's file changes that image and nothing beside it.
     site.write(
@@ -156,6 +170,101 @@ def test_build_push_and_build_again(site: Site, capsys: pytest.CaptureFixture[st
     assert after["soe"]["digest"] == built["soe"]["digest"]
     assert after["web"]["digest"] != built["web"]["digest"]
     assert site.digest(f"{repository}/web", "1.0") == after["web"]["digest"]
+
+    # And back: the image of before is in the registry by its id; only the tags move.
+    site.write("bootcfleet.yaml", plain)
+    capsys.readouterr()
+    assert run(["image", "build", "web", "--push"]) == 0
+    assert "web: in the registry already, built " in capsys.readouterr().out
+    assert site.digest(f"{repository}/web", "1.0") == built["web"]["digest"]
+
+
+def test_what_is_mounted_reaches_the_image(site: Site, tmp_path: Path) -> None:
+    """podman's cache does not look at bind mounts (buildah#5400); the ARG before the RUN does."""
+    busybox = Path(need("busybox"))
+    target = Path("containerfiles/plain/files/bin/sh")
+    target.parent.mkdir(parents=True)
+    shutil.copy(busybox, target)
+    site.write(
+        "containerfiles/plain/Containerfile.j2",
+        "FROM {{ base }}\nCOPY files/bin/ /bin/\n"
+        "RUN --mount=type=bind,source=files/mounted,target=/m cat /m > /said\n",
+    )
+    for text in ("one", "two"):
+        site.write("containerfiles/plain/files/mounted", text)
+        assert run(["image", "build", "soe"]) == 0
+        image = last()["soe"]["image_id"]
+        assert podman("run", "--rm", image, "sh", "-c", "cat /said") == text
+
+
+def test_two_platforms_are_an_index(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    other = "linux/s390x" if this_platform() != "linux/s390x" else "linux/amd64"
+    text = Path("bootcfleet.yaml").read_text()
+    where = f"{site.registry}/test-build/two:1"
+    for platform in (this_platform(), other):
+        tag = f"{where}-{platform.rpartition('/')[2]}"
+        podman("build", "--no-cache", "--platform", platform, "--tag", tag, str(tmp_base(site)))
+        podman("push", tag)
+    client = RegistryClient()
+    parts = {
+        one: client.manifest(ImageRef.parse(f"{where}-{one.rpartition('/')[2]}"))
+        for one in (this_platform(), other)
+    }
+    client.put_manifest(ImageRef.parse(where), image_index(parts, {}))
+    text = text.replace("images:\n", f"platforms: [{this_platform()}, {other}]\nimages:\n")
+    site.write("bootcfleet.yaml", text.replace("test-build/base:1", "test-build/two:1"))
+    assert run(["image", "build", "web", "--push"]) == 0, capsys.readouterr()
+    repository = Path(site.root).parent.name.lower()
+    built = last()
+    for name in ("soe", "web"):
+        ref = ImageRef.parse(f"{site.registry}/{repository}/{name}:1.0")
+        found = client.resolve(ref)
+        assert str(found.digest) == built[name]["digest"]
+        assert {str(one) for one in found.platforms} == {this_platform(), other}
+        for platform, digest in found.platforms.items():
+            config = client.config(ref.with_digest(digest))
+            assert config.platform == platform
+            assert config.labels["io.bootcfleet.image"] == name
+    # Each platform's child stands on that platform's parent; the label names the index.
+    web = client.resolve(ImageRef.parse(f"{site.registry}/{repository}/web:1.0"))
+    soe = client.resolve(ImageRef.parse(f"{site.registry}/{repository}/soe:1.0"))
+    for platform, digest in web.platforms.items():
+        child = client.manifest(web.ref.with_digest(digest))
+        parent = client.manifest(soe.ref.with_digest(soe.platforms[platform]))
+        assert child.layers[: len(parent.layers)] == parent.layers
+        labels = client.config(web.ref.with_digest(digest)).labels
+        assert labels["org.opencontainers.image.base.digest"] == str(soe.digest)
+    # Nothing changed: the index is found by its build id, too.
+    Path(".bootcfleet/builds.json").unlink()
+    capsys.readouterr()
+    assert run(["image", "plan", "web", "--push", "--detailed-exitcode"]) == 0
+    assert "nothing to build" in capsys.readouterr().out
+    # What has to run something on another platform is refused before anything starts.
+    site.write("containerfiles/plain/Containerfile.j2", "FROM {{ base }}\nRUN true\n")
+    if not Path("/proc/sys/fs/binfmt_misc/qemu-s390x").exists():
+        assert run(["image", "build", "web", "--push"]) == 5
+        assert f"error: {other} cannot be built here: no qemu-" in capsys.readouterr().err
+
+
+def tmp_base(site: Site) -> Path:
+    """The context of the base of one file."""
+    return site.root.parent / "base"
+
+
+def test_a_fixed_time_gives_the_same_image_twice(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    assert run(["image", "build", "soe"]) == 0
+    said = capsys.readouterr().out
+    assert "reproducible build as of 2023-11-14T22:13:20Z: podman " in said
+    first = last()["soe"]["image_id"]
+    Path(".bootcfleet/builds.json").unlink()
+    time.sleep(1.1)
+    assert run(["image", "build", "soe"]) == 0
+    assert last()["soe"]["image_id"] == first
+    created = json.loads(podman("image", "inspect", first))[0]["Created"]
+    assert created.startswith("2023-11-14T22:13:20")
 
 
 def test_local_builds_stand_on_image_ids(site: Site) -> None:

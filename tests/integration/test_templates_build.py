@@ -19,6 +19,7 @@ import pytest
 
 from bootcfleet.domain.check import Mode, Outcome
 from bootcfleet.domain.checkfile import checks_of
+from bootcfleet.domain.labels import image_labels
 from bootcfleet.drivers.command import LocalExecutor
 from bootcfleet.drivers.container import running
 from bootcfleet.ops.check import check_system
@@ -68,6 +69,17 @@ def build(
 ) -> subprocess.CompletedProcess[str]:
     """Render and build; the last line of stdout is the image's id."""
     render(name, variables, base=base).write(folder)
+    parent = base.partition("@")[0]
+    labels = image_labels(
+        name,
+        "0" * 64,
+        base,
+        declared=parent,
+        revision="c" * 40,
+        source="https://git/x.git",
+        timestamp=None,
+    )
+    options += tuple(f"--label={key}={value}" for key, value in labels.items())
     return podman("build", *options, "--pull=never", str(folder), check=False)
 
 
@@ -122,8 +134,10 @@ ALL = [*NAMES, "web-nginx"]
 @pytest.mark.parametrize("tag", ALL)
 def test_lint_runs_last_and_is_content(every: dict[str, Built], tag: str) -> None:
     steps = re.findall(r"^(?:\[\d/\d\] )?STEP \d+/\d+: (.*)$", every[tag].log, re.MULTILINE)
-    assert steps[-1] == "RUN bootc container lint"
-    said = every[tag].log[every[tag].log.rindex("STEP ") :]
+    # Only the labels of the build come after it.
+    assert [step.partition(" ")[0] for step in steps if not step.startswith("LABEL")][-1] == "RUN"
+    at = every[tag].log.rindex("RUN bootc container lint")
+    said = every[tag].log[at : every[tag].log.find("STEP ", at)]
     assert "Warnings: 0" in said, every[tag].log[-3000:]
     assert "Checks passed: 13" in said
 

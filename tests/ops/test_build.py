@@ -14,15 +14,18 @@ from typing import Any
 import pytest
 
 from bootcfleet.domain.build import BuildFailedError, BuildReport, ImageOutcome
+from bootcfleet.domain.buildid import id_tag
 from bootcfleet.domain.event import Event
-from bootcfleet.domain.graph import BuildPlan
-from bootcfleet.domain.image import OCI_MANIFEST, Manifest, Resolved
+from bootcfleet.domain.image import OCI_MANIFEST, Config, Manifest, Resolved
+from bootcfleet.domain.plan import BuildPlan
 from bootcfleet.domain.reference import Digest, ImageRef
 from bootcfleet.drivers.command import LocalExecutor
 from bootcfleet.drivers.registry import RegistryError
 from bootcfleet.errors import ConfigError, FleetError, InterruptedRunError, UsageError
-from bootcfleet.ops.build import Tools, plan_build, run_build
+from bootcfleet.ops.bases import Bases
+from bootcfleet.ops.build import Tools, run_build
 from bootcfleet.ops.build_image import _ending
+from bootcfleet.ops.plan import plan_build
 from bootcfleet.ops.project import load_project
 from bootcfleet.ops.render import ProjectImages, diff_last, render_one, write_rendered
 from tests.fakepodman import FakePodman
@@ -56,6 +59,7 @@ class Bench:
         self.entries: list[tuple[str, str, str, Mapping[str, str], Mapping[str, Any]]] = []
         self.put: list[tuple[str, Digest]] = []
         self.refuses_tags = False
+        self.gone = False
         self.executor = LocalExecutor()
         podman.add(BASE)
 
@@ -74,8 +78,21 @@ class Bench:
         return Resolved(ref, Digest(BASE_DIGEST))
 
     def manifest(self, ref: ImageRef) -> Manifest:
-        assert ref.digest is not None
-        return Manifest(ref.digest, OCI_MANIFEST, b"{}")
+        if ref.digest is not None:
+            return Manifest(ref.digest, OCI_MANIFEST, b"{}")
+        pushed = [c["digest"] for c in self.podman.calls("pushed") if c["target"] == str(ref)]
+        if self.gone or not pushed:
+            raise RegistryError(f"{ref} is not in the registry", status=404)
+        return Manifest(Digest(pushed[-1]), OCI_MANIFEST, b"{}")
+
+    def config(self, ref: ImageRef, platform: object = None) -> Config:
+        (image,) = {c["id"] for c in self.podman.calls("pushed") if c["digest"] == str(ref.digest)}
+        built = [c for c in self.podman.calls("built") if c["id"] == image]
+        labels = dict(one.split("=", 1) for one in built[-1]["labels"])
+        return Config(None, labels, "2026-11-18T23:30:00Z")
+
+    def exists(self, ref: ImageRef) -> bool:
+        return not self.gone
 
     def put_manifest(self, ref: ImageRef, manifest: Manifest) -> Digest:
         if self.refuses_tags:
@@ -95,7 +112,11 @@ class Bench:
         self.entries.append((action, subject, outcome, digests, details))
 
     def plan(self, *names: str, push: bool = False) -> BuildPlan:
-        return plan_build(self.images, names, now=NOW, push=push, resolve=self.resolve)
+        images = self.images
+        bases = Bases(images.files.last_builds(), resolve=self.resolve, fresh=True)
+        return plan_build(
+            images, names, now=NOW, push=push, bases=bases, registry=self if push else None
+        )
 
     def build(self, *names: str, push: bool = False, jobs: int = 2) -> BuildReport:
         tools = Tools(self.executor, self, self.record, lambda: NOW)
@@ -127,8 +148,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 def test_the_plan_names_exact_bases_and_reasons(bench: Bench) -> None:
     plan = bench.plan("web", push=True)
     assert [(s.image, s.base, s.parent, s.reason) for s in plan.steps] == [
-        ("soe", BASE, None, "web is built from it"),
-        ("web", None, "soe", "was asked for"),
+        ("soe", BASE, None, "never built"),
+        ("web", None, "soe", "parent is rebuilt"),
     ]
     assert plan.tags == ("1.0", "20261121")
     assert plan.push
@@ -140,8 +161,8 @@ def test_a_base_that_cannot_be_resolved_is_noted(bench: Bench) -> None:
     bench.write("bootcfleet.yaml", text)
     (step,) = bench.plan("soe").steps
     assert step.base == "other.example.com/base:1"
-    assert step.note == (
-        "its digest is not known yet: other.example.com/base:1 is not in the registry"
+    assert step.notes == (
+        "its digest is not known yet: other.example.com/base:1 is not in the registry",
     )
 
 
@@ -214,13 +235,14 @@ def test_with_push_children_are_built_from_the_digest_of_the_registry(bench: Ben
     calls = {call["name"]: call for call in bench.podman.calls("build")}
     assert calls["web"]["base"] == f"{REPOSITORY}/soe@{built['soe'].digest}"
     assert built["soe"].reference == calls["web"]["base"]
-    # Pushed once by the most specific tag; the other tag is the same bytes.
+    # Pushed once by the tag of its build id; the other tags are the same bytes.
     pushes = [call["target"] for call in bench.podman.calls("push")]
     assert sorted(pushes) == [
-        f"{REPOSITORY}/{name}:20261121" for name in ("database", "shop", "soe", "web")
+        f"{REPOSITORY}/{name}:{id_tag(built[name].build_id or '')}"
+        for name in ("database", "shop", "soe", "web")
     ]
     assert (f"{REPOSITORY}/web:1.0", Digest(built["web"].digest or "")) in bench.put
-    assert len(bench.put) == 4
+    assert len(bench.put) == 8
     assert bench.kinds("soe") == ["started", "pushed", "finished"]
 
 
@@ -229,8 +251,9 @@ def test_a_registry_that_takes_no_copies_gets_the_tag_by_another_push(bench: Ben
     bench.podman.control(pullable=[REPOSITORY], unstable=True)
     (result,) = bench.build("soe", push=True).results
     pushes = [call["target"] for call in bench.podman.calls("push")]
-    assert pushes == [f"{REPOSITORY}/soe:20261121", f"{REPOSITORY}/soe:1.0"]
-    (said,) = [e for e in bench.events if e.data.get("stream") == "bootcfleet"]
+    names = [id_tag(result.build_id or ""), "20261121", "1.0"]
+    assert pushes == [f"{REPOSITORY}/soe:{name}" for name in names]
+    said = [e for e in bench.events if e.data.get("stream") == "bootcfleet"][-1]
     assert said.message == (
         "the registry did not take the tag 1.0 as a copy (the registry does not take it); pushed "
         f"it again, with another digest, {said.data['digest']}"
@@ -303,7 +326,7 @@ def test_a_failed_push_takes_the_children_with_it(bench: Bench) -> None:
     bench.podman.control(push_failures=99, push_error="unauthorized")
     report = bench.build("web", "database", push=True)
     assert [r.outcome.value for r in report.results] == ["failed", "skipped", "skipped"]
-    assert report.results[0].message == f"podman could not push {REPOSITORY}/soe:20261121"
+    assert report.results[0].message.startswith(f"podman could not push {REPOSITORY}/soe:bf-")
     assert report.results[0].hint == "log in first: podman login REGISTRY"
 
 
