@@ -16,9 +16,9 @@ from bootcfleet.domain.lifecycle import end_of_life
 from bootcfleet.domain.lineage import Lineage
 from bootcfleet.domain.reference import Digest, ImageRef
 from bootcfleet.errors import FleetError
-from bootcfleet.ops.build import image_graph
 from bootcfleet.ops.channel import Channels
 from bootcfleet.ops.evidence import latest_evidence
+from bootcfleet.ops.plan import image_graph
 from bootcfleet.ops.revocation import load_revocations, with_registry
 
 
