@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bootcfleet.domain.lint import downloads, filesystem, modes, packages, structure
+from bootcfleet.domain.lint import (
+    downloads,
+    filesystem,
+    identity,
+    modes,
+    packages,
+    secretrules,
+    structure,
+    vendorfiles,
+)
 from bootcfleet.domain.lint.model import Check, Rule, Severity
 
 _THEMES = (
@@ -13,6 +22,9 @@ _THEMES = (
     ("Downloads", downloads.RULES),
     ("Where files lie", filesystem.RULES),
     ("Modes and owners", modes.RULES),
+    ("tmpfiles.d, sysusers.d and their like", vendorfiles.RULES),
+    ("Users and logins", identity.RULES),
+    ("Secrets", secretrules.RULES),
 )
 
 _ALL = (entry for _, rules in _THEMES for entry in rules.rules.items())
