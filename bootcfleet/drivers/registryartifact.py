@@ -115,6 +115,25 @@ class Artifacts:
         layers = artifact_layers(manifest)
         return manifest, tuple(self._client.blob(ref, layer.digest) for layer in layers)
 
+    def copy(self, source: ImageRef, repo: ImageRef) -> Digest:
+        """Bring an artifact (by digest) into another repository as it is; its digest.
+
+        For signatures, SBOMs and the like: its blobs go through memory.  What it belongs
+        to should be in `repo`.  Raises `RegistryError`, `ManifestError`.
+        """
+        manifest = self._manifest(source)
+        target = repo.with_digest(manifest.digest)
+        if not self._client.exists(target):
+            for blob in dict.fromkeys((manifest.config_digest, *dict(manifest.layers))):
+                if not self._client.has_blob(repo, blob):
+                    self._client.put_blob(repo, self._client.blob(source, blob))
+        # Also when it is there: its entry in a fallback list may not be.
+        headers = self._client.send_manifest(target, manifest)
+        subject = subject_of(manifest)
+        if subject is not None and "oci-subject" not in headers:
+            self._enlist(repo, subject, manifest)
+        return manifest.digest
+
     def delete(self, ref: ImageRef) -> None:
         """Delete an artifact by its digest, with all its tags and its entry in a fallback list.
 

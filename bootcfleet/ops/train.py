@@ -19,6 +19,7 @@ from bootcfleet.drivers.ledgerhold import Hold, hold
 from bootcfleet.drivers.registryartifact import DeleteUnsupportedError
 from bootcfleet.errors import FleetError
 from bootcfleet.ops.channel import Channels
+from bootcfleet.ops.channelcopy import bring
 from bootcfleet.ops.channelmirror import mirror_history
 
 
@@ -82,7 +83,7 @@ def running(channels: Channels) -> tuple[tuple[Intent, bool], ...]:
 
 def _carry_out(channels: Channels, intent: Intent, held: Hold) -> tuple[ChannelEntry, ...]:
     try:
-        manifests = [_manifest(channels, move) for move in intent.moves]
+        manifests = [bring(channels, move) for move in intent.moves]
         for move, manifest in zip(intent.moves, manifests, strict=True):
             _require_unmoved(channels, move)
             _keep(channels, move, manifest)
@@ -118,11 +119,6 @@ def _broken_off(channels: Channels, intent: Intent, error: BaseException) -> Bas
         return TrainFailedError(message, details=(*details, sentence), hint=hint)
     channels.emit(Event("channel.settled", intent.train, sentence))
     return error
-
-
-def _manifest(channels: Channels, move: Move) -> Manifest:
-    """The bytes that are moved; brought into the channel's repository where they are not there."""
-    return channels.registry.manifest(move.reference)
 
 
 def _require_unmoved(channels: Channels, move: Move) -> None:
@@ -236,7 +232,7 @@ def _forward(channels: Channels, intent: Intent, verdict: Settlement) -> tuple[C
     with contextlib.suppress(FleetError):
         for move in intent.moves:
             if channels.found(move.tag) != move.digest:
-                manifest = _manifest(channels, move)
+                manifest = bring(channels, move)
                 _keep(channels, move, manifest)
                 channels.registry.put_manifest(move.tag, manifest)
         return _finish(channels, intent)

@@ -15,6 +15,7 @@ from bootcfleet.drivers.labregistry import LabRegistry
 from bootcfleet.errors import ChecksFailedError, FleetError, UsageError
 from bootcfleet.ops.promote import plan_promotion, promote, promote_now
 from tests.channelproject import CHANNELS, ChannelProject
+from tests.oddmanifests import push_forms
 
 
 @pytest.fixture
@@ -287,3 +288,16 @@ def test_channels_are_declared(lab: LabRegistry, tmp_path: Path) -> None:
     with project.open() as channels, pytest.raises(UsageError) as caught:
         channels.spec("dev")
     assert "channels: {dev: {}}" in (caught.value.hint or "")
+
+
+def test_the_digest_is_the_same_to_the_byte(project: ChannelProject, lab: LabRegistry) -> None:
+    with project.open() as channels:
+        web = channels.repository("web")
+        for tag, digest in push_forms(channels.registry, str(web)).items():
+            before = channels.registry.manifest(web.with_tag(tag))
+            promote_now(channels, ["web"], tag, "dev")
+            (entry,) = promote_now(channels, ["web"], "dev", "test")
+            assert (entry.digest, entry.size) == (digest, len(before.raw))
+            assert channels.registry.manifest(web.with_tag("test")) == before
+            stored = lab.store.repositories["acme/web"].manifests[digest]
+            assert (stored.raw, stored.media_type) == (before.raw, before.media_type)
