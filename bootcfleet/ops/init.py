@@ -59,6 +59,23 @@ images:
   container-host:
     description: Runs containers as systemd services
     from: soe
+
+# Channels are tags with gates and a history; hosts follow one. The first move of an image is
+# `bootcfleet channel promote web build dev`, the next `bootcfleet channel promote web dev test`.
+channels:
+  dev: {{}}
+
+  test:
+    from: dev
+    checks: true         # `image check` passed on this very digest
+
+  prod:
+    from: test
+    checks: 7d           # and not longer ago than that
+    lint: true
+    soak: 24h            # in test for as long
+    # signature: true
+    # max_download: 500MiB
 """
 
 _INVENTORY = """\

@@ -19,9 +19,14 @@ import pytest
 import sqlalchemy as sa
 
 from bootcfleet.domain.audit import AuditEntry
+from bootcfleet.domain.channel import Intent, check_history
 from bootcfleet.drivers import ledgerdb
+from bootcfleet.drivers.channelstore import ChannelStore, ChannelTakenError
 from bootcfleet.drivers.ledger import Ledger
+from bootcfleet.drivers.ledgerhold import hold
 from bootcfleet.errors import FleetError
+from tests.drivers.test_channelstore import NOW
+from tests.drivers.test_channelstore import move as a_move
 from tests.tools import need_root
 
 pytestmark = pytest.mark.integration
@@ -207,3 +212,66 @@ def test_a_wrong_password_is_an_error_that_does_not_show_it(
     with pytest.raises(FleetError, match="cannot be used") as caught:
         Ledger.open(url, base=tmp_path)
     assert "wrong secret" not in str(caught.value) + str(caught.value.hint)
+
+
+def test_channels(empty: str, tmp_path: Path) -> None:
+    """Of many claims one wins; entries cannot be changed; a lock ends with its session."""
+    won: list[int] = []
+    lost: list[str] = []
+
+    def claim(number: int) -> None:
+        store = ChannelStore.open_url(empty, base=tmp_path)
+        try:
+            store.claim(Intent(f"t{number}", NOW, f"p{number}", (a_move("web"), a_move("db"))))
+            won.append(number)
+        except ChannelTakenError as error:
+            lost.append(error.message)
+        store.close()
+
+    threads = [threading.Thread(target=claim, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert (len(won), len(lost)) == (1, 3)
+    assert all(text.startswith(f"p{won[0]} is moving ") for text in lost)
+    store, other = (ChannelStore.open_url(empty, base=tmp_path) for _ in range(2))
+    (intent,) = store.open_intents()
+    entries = store.finish(intent)
+    assert other.history("web", "dev") == (entries[0],)
+    assert check_history(other.history("db", "dev")) is None
+    for statement in (
+        "UPDATE channel_entry SET body = 'x'",
+        "DELETE FROM channel_entry",
+        "TRUNCATE channel_entry",
+        "UPDATE channel_intent SET state = 'open'",
+        "DELETE FROM channel_intent",
+        "INSERT INTO channel_entry SELECT image, channel, 2, digest, previous, 'h', body "
+        "FROM channel_entry WHERE image = 'web'",
+        "INSERT INTO channel_entry SELECT image, channel, 3, digest, hash, 'h', body "
+        "FROM channel_entry WHERE image = 'web'",
+    ):
+        with (
+            store.db.engine.connect() as connection,
+            pytest.raises(sa.exc.DatabaseError, match="append-only"),
+        ):
+            connection.execute(sa.text(statement))
+    with hold(store.db, "t1") as held:
+        assert held is not None
+        with hold(other.db, "t1") as again:
+            assert again is None
+        assert not held.lost()
+        with other.db.engine.connect() as connection:
+            connection.execute(
+                sa.text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
+        assert held.lost()
+        with hold(other.db, "t1") as again:
+            assert again is not None
+    with hold(other.db, "t1") as again:
+        assert again is not None
+    for one in (store, other):
+        one.close()
