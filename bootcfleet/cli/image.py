@@ -125,6 +125,10 @@ def build(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Take no layer from podman's cache.")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Check each new image; children wait until it is green."),
+    ] = False,
     dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -135,7 +139,9 @@ def build(
     """
     from bootcfleet.cli.image_build_run import BuildOptions, run_build_command
 
-    run_build_command(BuildOptions(names or [], jobs, push, locked, no_cache, dry_run, as_json))
+    run_build_command(
+        BuildOptions(names or [], jobs, push, locked, no_cache, check, dry_run, as_json)
+    )
 
 
 app.command("lint")(lint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -17,9 +18,10 @@ from bootcfleet.drivers.command import LocalExecutor
 from bootcfleet.drivers.podman import Podman
 from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.errors import ExitCode, UsageError
-from bootcfleet.ops.audit import recorder
+from bootcfleet.ops.audit import open_ledger, recorder
 from bootcfleet.ops.bases import Bases
 from bootcfleet.ops.build import Tools, run_build
+from bootcfleet.ops.build_gates import BuildGuard, BuildProof
 from bootcfleet.ops.lock import load_lock
 from bootcfleet.ops.plan import plan_build
 from bootcfleet.ops.project import LoadedProject, load_project
@@ -35,6 +37,7 @@ class BuildOptions:
     push: bool = False
     locked: bool = False
     no_cache: bool = False
+    check: bool = False
     dry_run: bool = False
     as_json: bool = False
 
@@ -71,6 +74,7 @@ def show_plan_command(
             bases=bases,
             registry=None if offline else registry,
         )
+    warn(output, plan, loaded)
     show_plan(output, plan)
     return 2 if detailed and plan.to_build else ExitCode.DONE
 
@@ -103,6 +107,7 @@ def run_build_command(options: BuildOptions) -> None:
         bases=bases,
         registry=registry if options.push else None,
     )
+    warn(output, plan, loaded)
     if options.dry_run:
         show_plan(output, plan)
         return
@@ -110,7 +115,12 @@ def run_build_command(options: BuildOptions) -> None:
         output.event(Event("image.build.planned", data=plan.to_json()))
     if timestamp is not None and plan.to_build:
         output.line(reproducible(podman.require(), timestamp))
-    with recorder(loaded) as record, BuildProgress(output, plan.names) as progress:
+    with (
+        recorder(loaded) as record,
+        closing(open_ledger(loaded)) as ledger,
+        BuildProgress(output, plan.names) as progress,
+    ):
+        proof = BuildProof(images, executor, record, ledger, progress.event, options.check)
         report = run_build(
             plan,
             images,
@@ -119,9 +129,21 @@ def run_build_command(options: BuildOptions) -> None:
             emit=progress.event,
             timestamp=timestamp,
             no_cache=options.no_cache,
+            proof=proof,
         )
     show_report(output, report)
     report.require_all()
+
+
+def warn(output: Output, plan: BuildPlan, loaded: LoadedProject) -> None:
+    """Say what will soon not be built any more.
+
+    Raises `ChecksFailedError` for what must not be built now: it is revoked, or at its end.
+    """
+    with closing(open_ledger(loaded)) as ledger:
+        warnings = BuildGuard.of(loaded, ledger, _now().date()).require(plan)
+    for warning in warnings:
+        output.line(f"warning: {warning}")
 
 
 def source_date_epoch() -> int | None:

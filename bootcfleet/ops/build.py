@@ -17,7 +17,7 @@ from bootcfleet.drivers.command import Executor
 from bootcfleet.drivers.podman import Podman
 from bootcfleet.errors import InterruptedRunError
 from bootcfleet.ops.audit import Record
-from bootcfleet.ops.build_image import ImageBuilder
+from bootcfleet.ops.build_image import ImageBuilder, Proof
 from bootcfleet.ops.build_push import Registry
 from bootcfleet.ops.plan import platforms_of, this_platform
 from bootcfleet.ops.render import ProjectImages
@@ -42,15 +42,17 @@ def run_build(
     emit: Emit,
     timestamp: int | None = None,
     no_cache: bool = False,
+    proof: Proof | None = None,
 ) -> BuildReport:
     """Carry a plan out, at most `jobs` images at a time.
 
     A failure takes only what stands on that image with it; everything else is
     built. `timestamp` (seconds since 1970) makes builds reproducible as far as
-    podman can. Raises `ToolMissingError` before anything starts when podman or the
-    emulation of another platform is missing, `FleetError` when another build of the
-    project runs or the ledger cannot be written, and `InterruptedRunError` after
-    ^C, when every podman has ended and what was done is recorded.
+    podman can; `proof` is told of every image before its children start. Raises
+    `ToolMissingError` before anything starts when podman or the emulation of
+    another platform is missing, `FleetError` when another build of the project
+    runs or the ledger cannot be written, and `InterruptedRunError` after ^C, when
+    every podman has ended and what was done is recorded.
     """
     podman = Podman(tools.executor)
     podman.require()
@@ -67,6 +69,7 @@ def run_build(
         tools.clock,
         timestamp,
         no_cache,
+        proof,
     )
     with images.files.exclusive():
         return _Run(plan, builder, tools, jobs, emit).run()

@@ -14,6 +14,7 @@ from bootcfleet.domain.buildid import BuildInputs, id_tag
 from bootcfleet.domain.cachekey import with_cache_keys
 from bootcfleet.domain.event import Emit, Event
 from bootcfleet.domain.labels import image_labels
+from bootcfleet.domain.lifecycle import end_of_life_labels
 from bootcfleet.domain.plan import BuildStep, Known, kept
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.domain.template import RenderedImage
@@ -21,8 +22,12 @@ from bootcfleet.drivers.buildfiles import CONTAINERFILE, ImageLog
 from bootcfleet.drivers.podman import TAIL, Podman
 from bootcfleet.errors import FleetError
 from bootcfleet.ops.build_push import Pusher, Registry, Said, tls_verify
-from bootcfleet.ops.plan import build_secrets, find_built, image_inputs, this_platform
+from bootcfleet.ops.plan import build_secrets, find_built, image_graph, image_inputs, this_platform
 from bootcfleet.ops.render import ProjectImages
+
+#: Is told of every image before its children start, with what it was built from when it is new;
+#: an error that it raises fails the image.
+Proof = Callable[[ImageResult, RenderedImage | None], None]
 
 
 @dataclass
@@ -43,6 +48,7 @@ class ImageBuilder:
     clock: Callable[[], datetime]
     timestamp: int | None = None
     no_cache: bool = False
+    proof: Proof | None = None
     _bases: dict[str, threading.Lock] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -75,6 +81,9 @@ class ImageBuilder:
                     return self._unchanged(step, known, started, inputs)
                 variants = parent.variants if parent else step.bases
                 result = self._build(name, base or "", variants, inputs, rendered, path, said)
+            self._remember(result, rendered, inputs, started)
+            if self.proof is not None:
+                self.proof(result, rendered)
         except (FleetError, OSError) as error:
             message = error.message if isinstance(error, FleetError) else str(error)
             details = error.details if isinstance(error, FleetError) else ()
@@ -88,7 +97,7 @@ class ImageBuilder:
                 hint=error.hint if isinstance(error, FleetError) else None,
                 tail=_ending(tail, details),
             )
-        return self._remember(result, rendered, inputs, started)
+        return replace(result, seconds=self._since(started))
 
     def _there(self, known: Known) -> bool:
         """Whether an image that the plan knows of is still where it was."""
@@ -136,6 +145,8 @@ class ImageBuilder:
                 inputs, rendered = image_inputs(self.images, name, step.base)
                 self.images.files.keep_rendered(name, rendered)
             self._write(result, known.built_at, inputs)
+        if self.proof is not None:
+            self.proof(result, None)
         return replace(result, seconds=self._since(started))
 
     def _build(
@@ -220,7 +231,8 @@ class ImageBuilder:
                 revision=self.images.git.revision,
                 source=self.images.git.url,
                 timestamp=self.timestamp,
-            ),
+            )
+            | self._life(name),
             build_args=image.build_args,
             secrets=build_secrets(loaded.root, image),
             platform=wanted,
@@ -229,17 +241,20 @@ class ImageBuilder:
             on_line=said,
         )
 
+    def _life(self, name: str) -> dict[str, str]:
+        loaded = self.images.loaded
+        return end_of_life_labels(loaded.project, image_graph(loaded), name)
+
     def _remember(
         self,
         result: ImageResult,
         rendered: RenderedImage,
         inputs: BuildInputs,
         started: datetime,
-    ) -> ImageResult:
+    ) -> None:
         done = replace(result, seconds=self._since(started))
         self.images.files.keep_rendered(done.image, rendered)
         self._write(done, self.clock().astimezone(UTC).isoformat(timespec="seconds"), inputs)
-        return done
 
     def _write(self, done: ImageResult, built_at: str | None, inputs: BuildInputs | None) -> None:
         image = self.images.loaded.project.images[done.image]

@@ -363,3 +363,29 @@ def test_interrupt_ends_the_commands_inside_the_build(site: Site, real_base: str
         process.kill()
         for pid in sleeping():
             os.kill(pid, signal.SIGKILL)
+
+
+def test_children_wait_until_the_checks_of_their_parent_are_green(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = Path("containerfiles/plain/files/bin/sh")
+    target.parent.mkdir(parents=True)
+    for name in ("sh", "sleep", "cat", "stat", "readlink", "id"):
+        shutil.copy(need("busybox"), target.parent / name)
+    text = Path("bootcfleet.yaml").read_text()
+    checks = "checks: [{file: /etc/names/fixed, contains: '%s'}]"
+    soe = "template: plain, " + checks
+    site.write("bootcfleet.yaml", text.replace("1', template: plain", f"1', {soe % '2'}"))
+    assert run(["image", "build", "--push", "--check", "web"]) == 1
+    said = capsys.readouterr()
+    assert "soe: its checks are not green: " in said.err
+    assert "not built, because what they stand on failed: web" in said.err
+    # The image is there, and is not built again once its checks are right.
+    site.write("bootcfleet.yaml", text.replace("1', template: plain", f"1', {soe % '1'}"))
+    assert run(["image", "build", "--push", "--check", "web", "--json"]) == 0
+    kinds = [json.loads(line)["kind"] for line in capsys.readouterr().out.splitlines()]
+    assert kinds.count("image.build.unchanged") == 1
+    assert kinds.count("image.check.finished") == 2
+    # What was found green is not checked again.
+    assert run(["image", "build", "--push", "--check", "web", "--json"]) == 0
+    assert "image.check" not in capsys.readouterr().out
