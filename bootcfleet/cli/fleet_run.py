@@ -217,6 +217,9 @@ def move(
     as_json: bool,
 ) -> int:
     """Plan, show, confirm, carry out, report; the exit code."""
+    # Brings the templates' language with it, which no other fleet command needs.
+    from bootcfleet.ops.hostcheck import by_origin, host_checks
+
     output = Output(as_json=as_json)
     policy = pace.policy()
     target = ImageRef.parse(image) if image else None
@@ -234,11 +237,16 @@ def move(
             apply_staged=apply_staged,
             parallel=pace.parallel,
         )
+        checks = host_checks(loaded, plan, fleet)
+        fleet.give_checks({host: own.checks for host, own in checks.items()})
         if as_json:
             show = output.json if dry_run else output.json_line
-            show({"kind": "rollout.planned", **plan_json(plan)})
+            counts = {host: len(own.checks) for host, own in checks.items()}
+            show({"kind": "rollout.planned", **plan_json(plan), "image_checks": counts})
         else:
             show_plan(output, plan)
+            for line in by_origin(checks):
+                output.line(line)
         refused = plan.rollout.count(HostPhase.REFUSED) > 0
         if dry_run or not plan.moving:
             return ExitCode.FAILED if refused else ExitCode.DONE

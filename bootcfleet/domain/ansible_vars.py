@@ -75,7 +75,8 @@ def host_of(
             raise wrong("bootcfleet_image", error.message, error.hint) from error
     plain = {key: value for key, value in variables.items() if not key.startswith("ansible_")}
     connection = Connection().over(settings)
-    return Host(name, groups, _labels(plain), connection, image, (), plain)
+    checked = str(variables.get("bootcfleet_image_checks", True)).strip().lower() in _TRUE
+    return Host(name, groups, _labels(plain), connection, image, (), plain, checked)
 
 
 def _setting(setting: str, value: Any) -> Any:
@@ -103,7 +104,7 @@ def _setting(setting: str, value: Any) -> Any:
 def _labels(variables: Mapping[str, Any]) -> dict[str, str]:
     labels: dict[str, str] = {}
     for key, value in variables.items():
-        if key == "bootcfleet_image" or not isinstance(value, str | int | float):
+        if key.startswith("bootcfleet_image") or not isinstance(value, str | int | float):
             continue
         text = str(value).lower() if isinstance(value, bool) else str(value)
         if not _SECRET.search(key) and label_problem(key, text) is None:

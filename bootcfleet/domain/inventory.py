@@ -53,7 +53,11 @@ class Connection:
 
 @dataclass(frozen=True)
 class Host:
-    """A host of the fleet.  `image` is what it should run; `vars` are for templates."""
+    """A host of the fleet.
+
+    `image` is what it should run; `vars` are for templates.  `image_checks` is whether
+    the checks of its image are health checks, too.
+    """
 
     name: str
     groups: frozenset[str] = frozenset()
@@ -62,6 +66,7 @@ class Host:
     image: ImageRef | None = None
     checks: tuple[HealthCheck, ...] = ()
     vars: Mapping[str, Any] = field(default_factory=dict)
+    image_checks: bool = True
 
 
 @dataclass(frozen=True)

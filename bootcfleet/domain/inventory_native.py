@@ -141,6 +141,9 @@ class SettingsModel(_Strict):
     checks: list[CheckModel] | None = Field(
         default=None, description="Health checks after a reboot."
     )
+    image_checks: bool | None = Field(
+        default=None, description="Run the checks of the host's image, too. Default: true."
+    )
     vars: dict[str, Any] = Field(default_factory=dict, description="Values for kickstarts.")
 
     @field_validator("labels")
@@ -213,11 +216,13 @@ def _host(document: Document, model: InventoryModel, name: str, own: HostModel) 
     variables: dict[str, Any] = {}
     image: str | None = None
     checks: list[CheckModel] = []
+    image_checks = True
     for layer in layers:
         connection = connection.over(layer.connection.model_dump())
         labels |= layer.labels
         variables |= layer.vars
         image = layer.image or image
+        image_checks = image_checks if layer.image_checks is None else layer.image_checks
         # Checks of all layers run: a host does not lose its group's by having one of its own.
         checks += layer.checks or []
     return Host(
@@ -227,6 +232,7 @@ def _host(document: Document, model: InventoryModel, name: str, own: HostModel) 
         connection=connection,
         image=ImageRef.parse(image) if image else None,
         checks=tuple(check.check() for check in checks),
+        image_checks=image_checks,
         vars=variables,
     )
 

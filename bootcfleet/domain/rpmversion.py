@@ -1,16 +1,12 @@
-"""Versions of RPM packages: the order that rpm gives them, and conditions on them.
-
-`compare` follows rpm's documentation of rpmvercmp (rpm-version(7)): segments of
-digits and of letters are compared one by one, ``~`` is older than nothing, ``^``
-newer than nothing.
-"""
+"""Conditions on the versions of RPM packages, such as ``>= 1.26, < 2``."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
-_TOKEN = re.compile(r"[0-9]+|[A-Za-z]+|~|\^")
+from bootcfleet.domain.evr import compare_versions
+
 _CONDITION = re.compile(r"(>=|<=|==|=|!=|>|<)\s*([^\s,<>=!]+)")
 
 _OPERATORS: dict[str, Callable[[int], bool]] = {
@@ -22,38 +18,6 @@ _OPERATORS: dict[str, Callable[[int], bool]] = {
     ">": lambda order: order > 0,
     "<": lambda order: order < 0,
 }
-
-
-def compare_part(left: str, right: str) -> int:
-    """-1, 0 or 1: the order of two versions or two releases."""
-    if left == right:
-        return 0
-    ours, theirs = _TOKEN.findall(left), _TOKEN.findall(right)
-    for position in range(max(len(ours), len(theirs))):
-        a = ours[position] if position < len(ours) else ""
-        b = theirs[position] if position < len(theirs) else ""
-        if order := _order(a, b):
-            return order
-    return 0
-
-
-def _order(a: str, b: str) -> int:
-    if a == b:
-        return 0
-    # A tilde is older than anything, even the end; a caret newer than the end only.
-    if "~" in (a, b):
-        return -1 if a == "~" else 1
-    if "^" in (a, b):
-        if a == "^":
-            return 1 if not b else -1
-        return -1 if not a else 1
-    if not a or not b:
-        return 1 if a else -1
-    if a.isdigit() != b.isdigit():
-        return 1 if a.isdigit() else -1
-    if a.isdigit():
-        return (int(a) > int(b)) - (int(a) < int(b))
-    return (a > b) - (a < b)
 
 
 def split(evr: str) -> tuple[int, str, str]:
@@ -73,9 +37,9 @@ def compare(left: str, right: str) -> int:
     a, b = split(left), split(right)
     if a[0] != b[0]:
         return 1 if a[0] > b[0] else -1
-    if order := compare_part(a[1], b[1]):
+    if order := compare_versions(a[1], b[1]):
         return order
-    return compare_part(a[2], b[2]) if a[2] and b[2] else 0
+    return compare_versions(a[2], b[2]) if a[2] and b[2] else 0
 
 
 def parse_constraint(text: str) -> tuple[tuple[str, str], ...]:

@@ -72,8 +72,8 @@ while IFS='	' read -r verb a b c <&3; do
     if command -v curl >/dev/null; then
       body=$(mktemp)
       [ "$c" = insecure ] && k=-k || k=
-      code=$(curl $k -gsS -m "$b" -o "$body" -w '%{http_code}' -- "$a" 2>"$body.err") ||
-        say error <"$body.err"
+      code=$(curl $k -gsS --noproxy '*' -m "$b" -o "$body" -w '%{http_code}' -- "$a" \
+        2>"$body.err") || say error <"$body.err"
       printf '%s' "$code" | say status
       head -c MAX_CONTENT -- "$body" | say body
       rm -f -- "$body" "$body.err"
@@ -91,7 +91,8 @@ try:
     try: answer = opener.open(url, timeout=float(seconds))
     except urllib.error.HTTPError as error: answer = error
     say("status", str(answer.status).encode()); say("body", answer.read(MAX_CONTENT))
-except Exception as error: say("error", str(error).encode())' "$n" "$a" "$b" "$c"
+except Exception as error: say("error", str(error).encode())' "$n" "$a" "$b" "$c" ||
+        echo 'python3 does not work' | say error
     else echo 'there is neither curl nor python3' | say error; fi ;;
   system)
     systemctl is-system-running 2>&1 | say state

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bootcfleet.domain.faults import Fault
-from bootcfleet.drivers import simbootc
+from bootcfleet.drivers import simbootc, simprobe
+from bootcfleet.drivers.checkprobe import TITLE as PROBE
 from bootcfleet.drivers.simbootc import Said
 from bootcfleet.drivers.simhost import BAD_UNIT, SimHost
 
@@ -65,6 +66,9 @@ def _words(session: Session, words: list[str], *, root: bool) -> Said:
     match words[0]:
         case "sudo":
             return _sudo(session, words[1:])
+        case "sh" if words[1:2] == ["-c"] and len(words) > 2 and words[2].startswith(PROBE):
+            asked = session.stdin.rest().decode("utf-8", "replace")
+            return simprobe.answer(session.host, asked, lambda path: _file(session.host, path))
         case "sh" | "bash" if words[1:2] == ["-c"] and len(words) > 2:
             return _script(session, words[2], root=root)
         case "bootc":

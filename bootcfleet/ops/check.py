@@ -1,29 +1,20 @@
-"""Checks an image in a container, and remembers the result about its digest.
-
-The same checks, by the same code, tell whether a host is well after its reboot
-(`check_system` with the host's executor).
-"""
+"""Checks an image in a container, and remembers the result about its digest."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
 
 from bootcfleet.domain.check import (
     Check,
     CheckReport,
-    CheckResult,
     Mode,
     Outcome,
 )
-from bootcfleet.domain.checkfacts import distinct
 from bootcfleet.domain.checkfile import CheckSource, checks_hash, checks_of
-from bootcfleet.domain.checkjudge import commands, judge, questions
 from bootcfleet.domain.document import did_you_mean
 from bootcfleet.domain.event import Emit, Event, ignore
 from bootcfleet.domain.evidence import EvidenceKind
 from bootcfleet.domain.reference import ImageRef
-from bootcfleet.drivers.checkprobe import probe
 from bootcfleet.drivers.command import Executor
 from bootcfleet.drivers.container import running
 from bootcfleet.drivers.podman import Podman
@@ -32,14 +23,10 @@ from bootcfleet.ops.audit import Record
 from bootcfleet.ops.build_push import tls_verify
 from bootcfleet.ops.evidence import record_evidence
 from bootcfleet.ops.render import ProjectImages
+from bootcfleet.ops.systemcheck import Clock, Sleep, check_system
 
-#: Seconds between two looks at a system whose services may still start.
-INTERVAL = 1.0
 #: Results that an entry of the ledger keeps, the failed ones first.
 MAX_KEPT = 500
-
-Sleep = Callable[[float], None]
-Clock = Callable[[], float]
 
 
 def project_checks(images: ProjectImages, name: str) -> tuple[Check, ...]:
@@ -118,50 +105,6 @@ def check_image(
     said = f"checks {report.outcome}: {report.summary}"
     emit(Event("image.check.finished", name, said, {"outcome": report.outcome.value}))
     return report
-
-
-def check_system(
-    checks: Sequence[Check],
-    executor: Executor,
-    mode: Mode,
-    *,
-    reason: str = "",
-    sleep: Sleep = time.sleep,
-    monotonic: Clock = time.monotonic,
-) -> tuple[CheckResult, ...]:
-    """Run checks on a system: all questions in one command, each command of a check on its own.
-
-    What asks a running system is asked again until it passes or its time is
-    over. `reason` says why nothing is booted. Never raises for what is found.
-    """
-    results: dict[int, CheckResult] = {}
-    waiting: dict[int, Check] = {}
-    for number, check in enumerate(checks):
-        decided = check.decided(mode)
-        if decided is None:
-            waiting[number] = check
-        else:
-            results[number] = CheckResult(check, decided, found=_why(decided, reason, check))
-    begun = monotonic()
-    while waiting:
-        asked = distinct(q for check in waiting.values() for q in questions(check, mode))
-        ran = dict(pair for check in waiting.values() for pair in commands(check))
-        facts = probe(executor, asked, tuple(ran.items()))
-        passed = monotonic() - begun
-        for number, check in list(waiting.items()):
-            results[number] = judge(check, facts, mode)
-            again = check.running and passed < check.within
-            if results[number].outcome is Outcome.PASSED or not again:
-                del waiting[number]
-        if waiting:
-            sleep(INTERVAL)
-    return tuple(results[number] for number in range(len(checks)))
-
-
-def _why(decided: Outcome, reason: str, check: Check) -> str:
-    if decided is Outcome.SKIPPED:
-        return f"needs a booted system: {reason}"
-    return f"only for {'a host' if check.needs == 'host' else 'an image'}"
 
 
 def record_report(record: Record, report: CheckReport) -> None:

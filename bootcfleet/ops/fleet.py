@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bootcfleet.domain.bootc import BootcStatus, BootEntry
+from bootcfleet.domain.check import Check
 from bootcfleet.domain.drift import Drift, drift
 from bootcfleet.domain.image import Resolved
 from bootcfleet.domain.inventory import Host
@@ -29,6 +30,7 @@ class Fleet:
         self.hosts = {host.name: host for host in hosts}
         self._connect = connect
         self._executors: dict[str, Executor] = {}
+        self._image_checks: dict[str, tuple[Check, ...]] = {}
         self._lock = threading.Lock()
 
     @property
@@ -50,6 +52,14 @@ class Fleet:
     def checks(self, host: str) -> tuple[HealthCheck, ...]:
         """The health checks that the inventory gives a host."""
         return self.hosts[host].checks
+
+    def give_checks(self, checks: Mapping[str, tuple[Check, ...]]) -> None:
+        """Say which checks of images belong to the hosts, by host."""
+        self._image_checks = dict(checks)
+
+    def image_checks(self, host: str) -> tuple[Check, ...]:
+        """The checks of the image that a host is to run; see `give_checks`."""
+        return self._image_checks.get(host, ())
 
     def close(self) -> None:
         """Close every connection."""

@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import Protocol, assert_never
 
+from bootcfleet.domain.check import Check, Mode, Outcome
 from bootcfleet.domain.decision import Action, ActionKind, judge_checks, next_actions
 from bootcfleet.domain.event import Emit, Event, ignore
 from bootcfleet.domain.policy import HealthCheck
@@ -29,7 +30,9 @@ from bootcfleet.domain.rollout import (
     halt,
 )
 from bootcfleet.drivers.bootc import BootcHost, HostFacts
+from bootcfleet.drivers.command import Executor
 from bootcfleet.errors import FleetError, HostError, HostFault
+from bootcfleet.ops.systemcheck import check_system
 
 #: Writes a transition down before the act that follows from it.
 Journal = Callable[[Transition], None]
@@ -44,6 +47,14 @@ class Machines(Protocol):
 
     def checks(self, host: str) -> tuple[HealthCheck, ...]:
         """The health checks of a host."""
+        ...
+
+    def image_checks(self, host: str) -> tuple[Check, ...]:
+        """The checks of the image that a host is to run."""
+        ...
+
+    def executor(self, host: str) -> Executor:
+        """Where a host's commands run."""
         ...
 
 
@@ -205,7 +216,28 @@ class RolloutRun:
             result = bootc.run_check(check, sleep=self._pause)
             if not result.ok:
                 failures.append(f"check {check.name!r} failed: {result.message}")
-        return tuple(failures)
+        return (*failures, *self._check_image(target.host))
+
+    def _check_image(self, host: str) -> list[str]:
+        """Run the checks of the host's image; the sentences of those that failed."""
+        checks = self.machines.image_checks(host)
+        if not checks:
+            return []
+        results = check_system(
+            checks,
+            self.machines.executor(host),
+            Mode.HOST,
+            sleep=self._pause,
+            monotonic=self.monotonic,
+        )
+        failures = []
+        for result in results:
+            message = f"check {result.check.name!r} failed: {result.message}"
+            if result.counts:
+                failures.append(message)
+            elif result.outcome is Outcome.FAILED:
+                self._say("host.check.optional", host, f"optional {message}")
+        return failures
 
     def _pause(self, seconds: float) -> None:
         """Sleep, but not through a stop."""
