@@ -120,6 +120,7 @@ def _jobs_before(project: Project) -> tuple[Job, ...]:
     """What is asked of every change, and of the main branch before it is built."""
     both, ledger = (When.CHANGE, When.MAIN), _ledger_secret(project)
     plan, sarif = f"{WORK}/plan.txt", f"{WORK}/lint.sarif"
+    what = "bootcfleet image plan --push --locked --detailed-exitcode"
     return (
         Job(
             "lock",
@@ -156,7 +157,7 @@ def _jobs_before(project: Project) -> tuple[Job, ...]:
                     "Plan the build",
                     (
                         "code=0",
-                        f"bootcfleet image plan --detailed-exitcode > {plan} || code=$?",
+                        f"{what} > {plan} || code=$?",
                         f"cat {plan}",
                         "# 2: there is something to build; without a plan, something is wrong.",
                         f'[ "$code" -eq 0 ] || {{ [ "$code" -eq 2 ] && [ -s {plan} ]; }}',
@@ -172,15 +173,16 @@ def _jobs_before(project: Project) -> tuple[Job, ...]:
 def _jobs_after(project: Project, channels: Mapping[str, str | None]) -> tuple[Job, ...]:
     """Build, check and promote on the main branch; further promotions by hand."""
     ledger, junit = _ledger_secret(project), f"{WORK}/checks.xml"
-    names = " ".join(project.images)
     first = [name for name, source in channels.items() if source is None]
     steps = [
         Step("Build and push what changed", ("bootcfleet image build --push --locked",)),
         Step("Lint what was built", ("bootcfleet image lint",)),
+        Step(
+            "Check the images",
+            (f"bootcfleet image check --junit {junit}",),
+            Report(ReportKind.JUNIT, junit),
+        ),
     ]
-    if names:
-        check = f"bootcfleet image check {names} --junit {junit}"
-        steps.append(Step("Check the images", (check,), Report(ReportKind.JUNIT, junit)))
     steps += [Step(f"Promote to {name}", (_promote("build", name),)) for name in first]
     images = Job(
         "images",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from bootcfleet.domain.gate import GateResult
 from bootcfleet.domain.graph import ImageGraph
 from bootcfleet.domain.image import Manifest
 from bootcfleet.domain.lock import Lock, Pin
-from bootcfleet.domain.reference import ImageRef
+from bootcfleet.domain.reference import ImageRef, Platform
 from bootcfleet.errors import FleetError
 from bootcfleet.ops.fanout import gather
 from bootcfleet.ops.lock import FILE, PARALLEL, bases_of, load_lock
@@ -34,7 +34,8 @@ def verify_lock(loaded: LoadedProject, shelf: Shelf) -> tuple[GateResult, ...]:
     """An answer for each base: one that is green, or one for each problem that it has.
 
     A pin is green when an image declares its base, the registry still has the digest, and
-    still has the manifest of each platform, which are those that the index lists. The name
+    still has the manifest of each platform, which are those that the index lists and all that
+    the images are built for. The name
     of an answer is the base. A registry that cannot be asked is not green. Raises
     `ConfigError`.
     """
@@ -55,8 +56,20 @@ def verify_lock(loaded: LoadedProject, shelf: Shelf) -> tuple[GateResult, ...]:
             message = f"cannot be verified: {answer.message}"
             found.append(GateResult(base, False, message, answer.hint))
         else:
-            found += answer
+            missing = list(_not_for(loaded, lock.pins[base], names))
+            found += missing if missing and answer[0].ok else [*answer, *missing]
     return (*found, *_left_over(lock, images))
+
+
+def _not_for(loaded: LoadedProject, pin: Pin, images: Iterable[str]) -> Iterator[GateResult]:
+    """The platforms that images are declared to be built for, and the base is not."""
+    project = loaded.project
+    for name in images:
+        for platform in project.images[name].platforms or project.platforms:
+            if Platform.parse(platform) not in pin.platforms:
+                message = f"has no image for {platform}, which {name} is built for"
+                remedy = "take it out of platforms:, or stand on another base"
+                yield GateResult(pin.declared, False, message, remedy)
 
 
 def _left_over(lock: Lock, images: dict[str, tuple[str, ...]]) -> Iterator[GateResult]:

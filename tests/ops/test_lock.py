@@ -294,6 +294,22 @@ def test_verify_finds_platforms_that_were_edited(loaded: LoadedProject, there: R
     assert red(loaded, there) == []
 
 
+def test_verify_finds_platforms_that_the_base_has_not(tmp_path: Path, there: Registries) -> None:
+    images = {"soe": f"base: '{RHEL}'", "web": "from: soe, platforms: [linux/amd64, linux/s390x]"}
+    loaded = project(tmp_path, images)
+    update(loaded, there)
+    assert red(loaded, there) == [
+        (
+            RHEL,
+            "has no image for linux/s390x, which web is built for",
+            "take it out of platforms:, or stand on another base",
+        )
+    ]
+    there.push(RHEL, "10.1", [AMD, ARM, Platform("linux", "s390x")])
+    update(loaded, there)
+    assert red(loaded, there) == []
+
+
 def test_what_somebody_else_wrote_meanwhile_stays(loaded: LoadedProject, there: Registries) -> None:
     made = plan_lock_update(loaded, (), resolve=there.resolve, now=AT)
     path = loaded.root / "bootcfleet.lock"
