@@ -257,8 +257,8 @@ class _Parser:
 
     def _read(self, view: str, line: int, end: int) -> None:
         at = len(view) - len(view.lstrip())
-        found = re.compile(r"[^\s\\]+").match(view, at)
-        keyword = found[0].upper() if found else ""
+        found = re.compile(r"(?:\\\n|[^\s\\])+").match(view, at)
+        keyword = found[0].replace("\\\n", "").upper() if found else ""
         at = found.end() if found else at
         flags, at = _flags(view, _skip(view, at))
         script, script_line = view[at:], line + view.count("\n", 0, at)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bootcfleet.domain.containerfile import parse
+from bootcfleet.domain.containerfile import KEYWORDS, parse
 from bootcfleet.domain.containerfile_words import expand, split_words, unquote
 from tests.shippedtemplates import render, variable_sets
 
@@ -107,7 +107,7 @@ def _no_tabs(text: str) -> str:
     return "\n".join(line.lstrip("\t") for line in text.split("\n"))
 
 
-def both(text: str) -> tuple[list[object], list[object]]:
+def both(text: str) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
     """The instructions as we and BuildKit read them: keyword, lines, flags, heredocs, JSON."""
     ours = [
         (
@@ -166,13 +166,16 @@ _LINE = st.one_of(
 
 @given(st.lists(_LINE, max_size=8))
 @example(["RUN a \\\n# c\n\\\n b"])
+@example(["RUN\\\n\n #h \\\na"])
 def test_agrees_with_buildkit(lines: list[str]) -> None:
     text = "\n".join(["FROM a:1", *lines, ""])
     try:
         theirs = both(text)[1]
     except dockerfile.GoParseError:
         return
-    assert both(text)[0] == theirs
+    # BuildKit's parser leaves it to a later step whether an instruction exists.
+    known = [one for one in theirs if one[0] in KEYWORDS]
+    assert both(text)[0] == known
 
 
 @given(st.text(alphabet=st.sampled_from("FROMRUNA a=\\\n\t#`<E-'\"[]{}$&|;\r"), max_size=80))
