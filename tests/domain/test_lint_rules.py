@@ -35,9 +35,8 @@ EXAMPLES = examples()
 def subject(example: Any) -> Subject:
     entry = {"containerfile": example} if isinstance(example, str) else dict(example)
     text = entry.pop("containerfile", "")
-    if not re.search(r"^(FROM|ARG)\b", text, re.MULTILINE) or not re.search(r"^FROM", text, re.M):
-        # `RUN true` alone is an example of a missing FROM, and says so by its place.
-        text = text if entry.get("at") == [1] else FROM + text
+    if not entry.pop("bare", False) and not re.search(r"^FROM\b", text, re.MULTILINE):
+        text = FROM + text
     entry.pop("at", None)
     files = {path: _file(content) for path, content in entry.pop("files", {}).items()}
     return Subject("image", RenderedImage(text, files), **entry)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from bootcfleet.domain.lint import (
+    bootrules,
     downloads,
     filesystem,
     identity,
+    labels,
     modes,
+    network,
     packages,
     secretrules,
+    services,
     structure,
     vendorfiles,
 )
@@ -25,6 +29,10 @@ _THEMES = (
     ("tmpfiles.d, sysusers.d and their like", vendorfiles.RULES),
     ("Users and logins", identity.RULES),
     ("Secrets", secretrules.RULES),
+    ("Units and running systems", services.RULES),
+    ("Boot and installation", bootrules.RULES),
+    ("Firewall, containers and registries", network.RULES),
+    ("Labels", labels.RULES),
 )
 
 _ALL = (entry for _, rules in _THEMES for entry in rules.rules.items())
