@@ -12,15 +12,15 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Self
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote
 
 from bootcfleet.domain.image import MEDIA_TYPES, Config, Manifest, Resolved, sha256
 from bootcfleet.domain.reference import Digest, ImageRef, InvalidReferenceError, Platform
 from bootcfleet.drivers.command import Executor, LocalExecutor
 from bootcfleet.drivers.registryauth import Keyring
 from bootcfleet.drivers.registryconf import Endpoint, RegistriesConf
-from bootcfleet.drivers.registryhttp import Answer, RegistryError, RegistryHttp, server_of
-from bootcfleet.drivers.registrysession import RegistrySession, repository_of
+from bootcfleet.drivers.registryhttp import Answer, RegistryError, RegistryHttp
+from bootcfleet.drivers.registrysession import RegistrySession, own_path, repository_of
 from bootcfleet.errors import FleetError
 
 __all__ = ["RegistryClient", "RegistryError"]
@@ -109,13 +109,24 @@ class RegistryClient:
 
     def exists(self, ref: ImageRef) -> bool:
         """Whether the registry has the reference.  Raises `RegistryError` when it does not say."""
+        return self.find(ref) is not None
+
+    def find(self, ref: ImageRef) -> Digest | None:
+        """The digest of a reference, None where it is not there.
+
+        Raises `RegistryError` when the registry does not say.
+        """
         endpoint, path = self._conf.pull_endpoints(ref)[-1], f"manifests/{ref.manifest}"
-        # Some registries do not do HEAD; only GET tells that from anything else.
+        # Some registries do not do HEAD or say no digest; only GET tells that from anything else.
         for method in ("HEAD", "GET"):
             answer = self._session.request(method, endpoint, path, headers=_ACCEPT)
-            if answer.ok or answer.status == 404:
-                return answer.ok
-        raise _refused(endpoint, answer, str(ref))
+            if answer.status == 404:
+                return None
+            if answer.ok and (said := _said_digest(answer)) is not None:
+                return said
+        if not answer.ok:
+            raise _refused(endpoint, answer, str(ref))
+        return Manifest.of(answer.body, answer.headers.get("content-type", "")).digest
 
     def put_manifest(self, ref: ImageRef, manifest: Manifest) -> Digest:
         """Write a manifest's bytes under the reference, then see that they are there.
@@ -180,7 +191,7 @@ class RegistryClient:
             link = re.search(r'<([^>]+)>\s*;[^,]*\brel="?next\b', answer.headers.get("link", ""))
             if not link:
                 return
-            following = _own_path(endpoint, path, link[1])
+            following = own_path(endpoint, path, link[1])
             if following == path:
                 break
             path = following
@@ -244,7 +255,7 @@ class RegistryClient:
         begun = self._session.request("POST", endpoint, "blobs/uploads/", push=True)
         if begun.status != 202 or "location" not in begun.headers:
             raise _refused(endpoint, begun, f"a blob for {ref.repository}")
-        path = _own_path(endpoint, "/v2/", begun.headers["location"])
+        path = own_path(endpoint, "/v2/", begun.headers["location"])
         path += ("&" if "?" in path else "?") + f"digest={quote(str(digest))}"
         kind = {"Content-Type": "application/octet-stream"}
         answer = self._session.request("PUT", endpoint, path, headers=kind, body=data, push=True)
@@ -342,25 +353,6 @@ def _said_digest(answer: Answer) -> Digest | None:
         return Digest(answer.headers.get("docker-content-digest", ""))
     except InvalidReferenceError:
         return None
-
-
-def _own_path(endpoint: Endpoint, base: str, place: str) -> str:
-    """The path of an address that a registry gave; it must be its own.
-
-    Scheme and host stay those that are spoken to already: behind a proxy, many
-    registries say plain HTTP where they are reached by TLS.
-    """
-    try:
-        parts = urlsplit(urljoin(base, place))
-        foreign = (
-            parts.netloc
-            and parts.hostname != urlsplit(f"//{server_of(endpoint.registry)}").hostname
-        )
-    except ValueError:
-        foreign = True
-    if foreign or not parts.path.startswith("/"):
-        raise RegistryError(f"{endpoint.registry} sends its clients to another server")
-    return parts.path + (f"?{parts.query}" if parts.query else "")
 
 
 def _refused(endpoint: Endpoint, answer: Answer, what: str) -> RegistryError:

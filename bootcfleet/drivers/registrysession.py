@@ -9,11 +9,17 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from bootcfleet.drivers.registryauth import Challenge, Credentials, Keyring, parse_challenges
 from bootcfleet.drivers.registryconf import Endpoint
-from bootcfleet.drivers.registryhttp import Answer, RegistryError, RegistryHttp, Request
+from bootcfleet.drivers.registryhttp import (
+    Answer,
+    RegistryError,
+    RegistryHttp,
+    Request,
+    server_of,
+)
 
 #: Where a token is kept: registry and scope.
 _Key = tuple[str, str]
@@ -138,6 +144,25 @@ def repository_of(endpoint: Endpoint) -> str:
     if endpoint.registry == "docker.io" and "/" not in repository:
         return f"library/{repository}"
     return repository
+
+
+def own_path(endpoint: Endpoint, base: str, place: str) -> str:
+    """The path of an address that a registry gave; it must be its own.
+
+    Scheme and host stay those that are spoken to already: behind a proxy, many
+    registries say plain HTTP where they are reached by TLS.
+    """
+    try:
+        parts = urlsplit(urljoin(base, place))
+        foreign = (
+            parts.netloc
+            and parts.hostname != urlsplit(f"//{server_of(endpoint.registry)}").hostname
+        )
+    except ValueError:
+        foreign = True
+    if foreign or not parts.path.startswith("/"):
+        raise RegistryError(f"{endpoint.registry} sends its clients to another server")
+    return parts.path + (f"?{parts.query}" if parts.query else "")
 
 
 def _name(endpoint: Endpoint) -> str:

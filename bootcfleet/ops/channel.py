@@ -17,7 +17,6 @@ from bootcfleet.drivers.command import Executor, LocalExecutor
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.drivers.registryartifact import Artifacts
-from bootcfleet.drivers.registryhttp import RegistryError
 from bootcfleet.errors import UsageError
 from bootcfleet.ops.audit import Record, current_actor, open_ledger, project_commit, recorder_into
 from bootcfleet.ops.project import LoadedProject
@@ -93,12 +92,8 @@ class Channels:
 
         Asks the registry itself, no mirror.  Raises `RegistryError`.
         """
-        try:
-            return str(self.registry.digest(ref))
-        except RegistryError as error:
-            if error.status == 404:
-                return None
-            raise
+        found = self.registry.find(ref)
+        return None if found is None else str(found)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from bootcfleet.domain.channel import ChannelAction, ChannelEntry, Move, keep_tag
 from bootcfleet.domain.channel_spec import BUILD
 from bootcfleet.domain.gate import GateResult
+from bootcfleet.domain.image import Config, Manifest
 from bootcfleet.domain.promotion import SKIPPABLE, PromotionPlan
 from bootcfleet.domain.reference import Digest, ImageRef, InvalidReferenceError
 from bootcfleet.errors import FleetError, UsageError
@@ -222,15 +223,17 @@ def make_move(
         action=action,
         why=why,
         source=candidate.source,
-        version=_version(channels, candidate.at),
+        version=_version(channels, candidate.at, candidate.manifest),
         origin=candidate.at.name if candidate.at.name != repository.name else None,
         gates=gates,
     )
 
 
-def _version(channels: Channels, at: ImageRef) -> str | None:
+def _version(channels: Channels, at: ImageRef, manifest: Manifest) -> str | None:
     """The image's version label; an artifact or an index without images has none."""
     try:
-        return channels.registry.resolve(at).version
+        if manifest.is_index:
+            return channels.registry.resolve(at).version
+        return Config.parse(channels.registry.blob(at, manifest.config_digest)).version
     except FleetError:
         return None

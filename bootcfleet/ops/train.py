@@ -85,14 +85,14 @@ def _carry_out(channels: Channels, intent: Intent, held: Hold) -> tuple[ChannelE
     try:
         manifests = [bring(channels, move) for move in intent.moves]
         for move, manifest in zip(intent.moves, manifests, strict=True):
-            _require_unmoved(channels, move)
             _keep(channels, move, manifest)
         for move, manifest in zip(intent.moves, manifests, strict=True):
             _require_unmoved(channels, move)
             if held.lost():
                 raise FleetError("the connection to the ledger was lost")
             channels.registry.put_manifest(move.tag, manifest)
-        for move in intent.moves:
+        # `put_manifest` has looked at each; of several, the first may have been moved since.
+        for move in intent.moves[:-1]:
             _require_done(channels, move)
         return _finish(channels, intent)
     except (Exception, KeyboardInterrupt) as error:
