@@ -1,4 +1,4 @@
-"""`bootcfleet image plan` of many images of which nothing changed, beside one cached `podman build`.
+"""`bootcfleet image plan` of many unchanged images, beside one cached `podman build`.
 
     python bench/noop_plan.py [--images N] [--runs N]
 
