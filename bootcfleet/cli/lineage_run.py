@@ -10,10 +10,12 @@ from pathlib import Path
 
 from bootcfleet.cli.output import Output, ask_secret
 from bootcfleet.domain.bootc import BootEntry
+from bootcfleet.domain.channel import ChannelEntry
 from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.lineage import Proof
 from bootcfleet.domain.reference import Digest, ImageRef, InvalidReferenceError
 from bootcfleet.drivers.bootc import HostFacts
+from bootcfleet.drivers.channelstore import ChannelStore
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.errors import HostError, HostFault, UsageError
@@ -24,7 +26,7 @@ from bootcfleet.ops.lineage import Lineage, Located, learn, locate
 from bootcfleet.ops.project import LoadedProject, find_project
 from bootcfleet.ops.revocation import Revocations, load_revocations
 from bootcfleet.ops.survey import find_hosts
-from bootcfleet.ops.why import HostMove, Link, chain, last_move
+from bootcfleet.ops.why import HostMove, Link, chain, channel_entries, last_move
 
 
 @dataclass
@@ -136,6 +138,9 @@ def show_why(word: str, inventory: Path | None, *, registry: bool, as_json: bool
             desk.learn(located.reference)
             move = last_move(desk.ledger, host.name, desk.lineage.same(located.digest))
         links = chain(located.digest, desk.lineage, desk.revocations, desk.ledger)
+        entries = channel_entries(
+            ChannelStore.of(desk.ledger.db).all(), desk.lineage.same(located.digest)
+        )
     if as_json:
         output.json(
             {
@@ -143,6 +148,7 @@ def show_why(word: str, inventory: Path | None, *, registry: bool, as_json: bool
                 "moved": move.to_json() if move else None,
                 "digest": located.digest,
                 "reference": str(located.reference) if located.reference else None,
+                "channels": [{**entry.to_json(), "now": now} for entry, now in entries],
                 "chain": [link.to_json() for link in links],
                 "notes": desk.notes,
             }
@@ -152,6 +158,8 @@ def show_why(word: str, inventory: Path | None, *, registry: bool, as_json: bool
         _say_host(output, host, facts, move)
     for number, link in enumerate(links):
         _say_link(output, link, first=number == 0)
+        for entry, now in entries if number == 0 else ():
+            _say_entry(output, entry, now=now)
     if links[-1].made is not None:
         _item(output, "base", f"{links[-1].base or 'not known'}: nothing more is known")
     _say_notes(output, desk.notes)
@@ -249,6 +257,18 @@ def _say_link(output: Output, link: Link, *, first: bool) -> None:
             _item(output, kind, f"{one.outcome.value} at {_when(one.at)}")
     if link.revoked is not None and not link.revoked.inherited:
         _item(output, "REVOKED", link.revoked.message)
+
+
+def _say_entry(output: Output, entry: ChannelEntry, *, now: bool) -> None:
+    was = "" if now else ", until it was moved on"
+    why = f": {entry.why}" if entry.why else ""
+    gates = ", ".join(f"{gate['gate']} {'ok' if gate['ok'] else 'SKIPPED'}" for gate in entry.gates)
+    _item(
+        output,
+        "channel",
+        f"{entry.image} {entry.channel} #{entry.number}: {entry.action.value} from {entry.source} "
+        f"at {_when(entry.at)} by {entry.actor}{why}" + (f" ({gates})" if gates else "") + was,
+    )
 
 
 def _item(output: Output, label: str, text: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bootcfleet.domain.audit import AuditEntry
+from bootcfleet.domain.channel import ChannelEntry
 from bootcfleet.domain.evidence import Evidence, EvidenceKind
 from bootcfleet.domain.lineage import Lineage, Made
 from bootcfleet.domain.revocation import Revocations, Revoked
@@ -89,6 +90,21 @@ class HostMove:
             "rollout": self.host.details.get("rollout"),
             "entry": self.host.number,
         }
+
+
+def channel_entries(
+    histories: Mapping[tuple[str, str], Sequence[ChannelEntry]], digests: Sequence[str]
+) -> tuple[tuple[ChannelEntry, bool], ...]:
+    """For each channel that ever had the image: the newest entry that put it there.
+
+    With each, whether the channel has it still; those that do come first.
+    """
+    found = []
+    for history in histories.values():
+        entry = next((one for one in reversed(history) if one.digest in digests), None)
+        if entry is not None:
+            found.append((entry, history[-1].digest in digests))
+    return tuple(sorted(found, key=lambda one: (not one[1], one[0].at)))
 
 
 def last_move(ledger: Ledger, host: str, digests: Sequence[str]) -> HostMove | None:

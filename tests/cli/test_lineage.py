@@ -127,6 +127,23 @@ def test_why_an_image(acme: Acme) -> None:
     ]
 
 
+def test_why_tells_the_channels(acme: Acme) -> None:
+    with (acme.root / "bootcfleet.yaml").open("a") as file:
+        file.write("channels: {dev: {}, prod: {from: dev}}\n")
+    acme.record_all()
+    acme("channel", "promote", "web", "0.1", "dev", "--yes", "--reason", "try it")
+    acme("channel", "promote", "web", "dev", "prod", "--yes")
+    other = push(acme.registry.address, "acme/web", "other", [b"x"], {})
+    acme("channel", "promote", "web", other, "dev", "--yes")
+    body = acme.json("why", "web:prod")
+    said = [(one["channel"], one["number"], one["source"], one["now"]) for one in body["channels"]]
+    assert said == [("prod", 1, "dev", True), ("dev", 1, "0.1", False)]
+    lines = [line for line in acme("why", "web:prod")[0].splitlines() if "channel" in line]
+    assert lines[0].startswith("  channel   web prod #1: promote from dev at 2")
+    assert ": try it" in lines[1]
+    assert lines[1].endswith(", until it was moved on")
+
+
 def test_why_a_host(acme: Acme, tmp_path: Path) -> None:
     acme.record_all()
     ledger = acme.ledger()
