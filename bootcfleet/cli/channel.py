@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bootcfleet.cli.channel_care import register
 from bootcfleet.cli.output import DryRunFlag, JsonFlag, YesFlag
 from bootcfleet.errors import UsageError
 
@@ -171,3 +172,4 @@ def restore(
     from bootcfleet.cli.channel_verify import run_restore
 
     run_restore(image, channel, yes=yes, as_json=as_json)
+register(app)

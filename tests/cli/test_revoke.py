@@ -66,6 +66,10 @@ def test_a_dry_run_lists_and_changes_nothing(acme: Acme) -> None:
 
 def test_it_blocks_promotions_of_what_stands_on_it(acme: Acme) -> None:
     acme("image", "revoke", "soe", "-m", "bad glibc", "--yes", "--no-hosts")
+    _, err = acme("channel", "promote", "shop", "0.1", "dev", "--yes", ends=3)
+    assert "it stands on soe" in err
+    assert "bad glibc" in err
+    assert "dev" not in acme.registry.store.repository("acme/shop").tags
     ledger = acme.ledger()
     (entry,) = ledger.entries(action="image.revoke")
     revocations, lineage = load_revocations(ledger), Lineage.of(ledger)
@@ -140,6 +144,8 @@ def test_restore(acme: Acme) -> None:
 def test_another_ledger_sees_it_in_the_registry(acme: Acme) -> None:
     acme("image", "revoke", "web", "-m", "bad glibc", "--yes", "--no-hosts")
     (acme.root / ".bootcfleet/ledger.db").unlink()
+    _, err = acme("channel", "promote", "web", "0.1", "dev", "--yes", ends=3)
+    assert "bad glibc" in err
     ref = ImageRef.parse(f"{acme.registry.address}/acme/web")
     ref = ref.with_digest(Digest(acme.digests["web"]))
     with RegistryClient() as client:
@@ -163,6 +169,8 @@ def test_a_base_from_outside(acme: Acme) -> None:
         "note: the registry was not told: quay.io/fedora/fedora-bootc is not in the project's "
         "registry"
     )
+    _, err = acme("channel", "promote", "web", "0.1", "dev", "--yes", ends=3)
+    assert "it stands on quay.io/fedora/fedora-bootc" in err
 
 
 def test_nobody_can_confirm(acme: Acme) -> None:
