@@ -172,4 +172,6 @@ def restore(
     from bootcfleet.cli.channel_verify import run_restore
 
     run_restore(image, channel, yes=yes, as_json=as_json)
+
+
 register(app)
