@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from bootcfleet.domain.audit import AuditEntry
+
 #: Tags that this tool writes and that nobody follows: by build id, date, commit; and those
 #: that keep the digests of a channel's history.
 _OWN = re.compile(
@@ -162,6 +164,17 @@ def plan_prune(
         tuple(Deletion(one, _why_gone(one)) for one in sorted(gone, key=_order)),
         tuple(Kept(one, tuple(reasons[one.digest])) for one in stored if one.digest in reasons),
     )
+
+
+def pruned(entries: Iterable[AuditEntry]) -> frozenset[str]:
+    """The digests that were deleted on purpose, by the ledger's entries of it."""
+    manifests = (
+        one
+        for entry in entries
+        for one in entry.details.get("manifests") or ()
+        if isinstance(one, Mapping)
+    )
+    return frozenset(str(one.get("digest")) for one in manifests)
 
 
 def _own_reasons(

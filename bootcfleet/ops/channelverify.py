@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from bootcfleet.domain.channel import ChannelAction, ChannelEntry, Move, Pair, check_history
 from bootcfleet.domain.channel_finding import Finding, FindingKind
+from bootcfleet.domain.prune import pruned
 from bootcfleet.domain.reference import Digest, ImageRef
 from bootcfleet.drivers.channelstore import when
 from bootcfleet.errors import FleetError
@@ -185,10 +186,12 @@ def _kept(channels: Channels, entries: Sequence[ChannelEntry]) -> Iterator[Findi
     tags = {_keep(entry): entry for entry in entries}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         digests = list(pool.map(channels.found, tags))
+    # What `channel prune` has deleted is not missing.
+    gone = pruned(channels.ledger.entries(action="channel.prune"))
     wrong = [
         tag.tag or ""
         for (tag, entry), found in zip(tags.items(), digests, strict=True)
-        if found != entry.digest
+        if found != entry.digest and not (found is None and entry.digest in gone)
     ]
     if wrong:
         image, channel = entries[-1].pair

@@ -202,7 +202,7 @@ def test_hosts_by_slot_and_those_that_do_not_answer(acme: Acme, tmp_path: Path) 
         with RegistryClient() as client:
             ref = ImageRef.parse(image)
             client.put_manifest(ref, client.manifest(ref.with_tag("0.1")))
-        acme("fleet", "upgrade", "-i", inventory, "--yes", "h1")
+        acme.outside("fleet", "upgrade", "-i", inventory, "--yes", "h1")
         lab.break_host("h3", "unreachable")
         body = acme.json("image", "revoke", "soe", "-m", "x", "-i", inventory, "--dry-run")
     assert body["hosts_asked"] is True
