@@ -128,7 +128,11 @@ def _evidence(
                 return None
             found = latest_evidence(channels.ledger, kind, candidate.digest)
             age = wanted if isinstance(wanted, timedelta) else None
-            return judge(kind, found, channels.clock(), age, image=candidate.image)
+            what = candidate.image
+            if kind is EvidenceKind.CHECK:
+                # Without it, the last build is checked, which may be another one by now.
+                what += f" --digest {candidate.digest}"
+            return judge(kind, found, channels.clock(), age, image=what)
 
         return answer
 

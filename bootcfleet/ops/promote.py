@@ -90,6 +90,10 @@ def promote_now(
     return promote(channels, plan_promotion(channels, images, source, channel, why=why))
 
 
+#: How a build ends that leaves a digest in the registry.
+_BUILT = {"built", "unchanged"}
+
+
 class _NotThereError(FleetError):
     """An image is not in the source; a train goes without it."""
 
@@ -132,10 +136,13 @@ def resolve(channels: Channels, image: str, source: str) -> ImageRef:
 
 
 def _last_build(channels: Channels, image: str) -> str:
-    """The digest of the newest build of an image that was pushed, by the ledger."""
+    """The digest of the newest build of an image that was pushed, by the ledger.
+
+    A build that was found in the registry as somebody else had made it is one, too.
+    """
     for entry in reversed(channels.ledger.entries(action="image.build", subject=image)):
         digest = entry.digests.get("image")
-        if entry.action == "image.build" and entry.outcome == "built" and digest:
+        if entry.action == "image.build" and entry.outcome in _BUILT and digest:
             return digest
     raise _NotThereError(
         f"no build of {image} was pushed, by the ledger",

@@ -79,7 +79,7 @@ def test_red_gates(say: Say, project: ChannelProject) -> None:
     error = (
         "error: 2 gates of test are not green for web; nothing was moved\n"
         "  web: checks: check was never run on this digest\n"
-        "    bootcfleet image check web\n"
+        f"    bootcfleet image check web --digest {digest}\n"
         "  web: lint: lint was never run on this digest\n"
         "    bootcfleet image lint web\n"
         "hint: mend it, or answer for it: --skip-gate checks,lint --reason …\n"

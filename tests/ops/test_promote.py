@@ -94,6 +94,20 @@ def test_a_tag_that_was_there_before_its_history(project: ChannelProject, lab: L
     ]
 
 
+def test_the_last_build(project: ChannelProject) -> None:
+    """Also one that somebody else had made; not one that failed, or was not pushed."""
+    digest = project.build("web", "1")
+    other = project.push("web", "2")
+    with project.open() as channels:
+        for outcome, digests in (
+            ("unchanged", {"image": other}),
+            ("built", {"image-id": digest}),
+            ("failed", {"image": digest}),
+        ):
+            channels.record("image.build", "web", outcome, digests=digests, details={})
+        assert plan_promotion(channels, ["web"], "build", "dev").moves[0].digest == other
+
+
 def test_a_train(project: ChannelProject, lab: LabRegistry) -> None:
     digests = {image: project.build(image, "1") for image in ("soe", "web")}
     with project.open() as channels:
@@ -159,7 +173,7 @@ def test_every_gate_is_asked(lab: LabRegistry, tmp_path: Path) -> None:
     assert caught.value.message == "4 gates of test are not green for web; nothing was moved"
     assert caught.value.details[:2] == (
         "web: checks: check was never run on this digest",
-        "  bootcfleet image check web",
+        f"  bootcfleet image check web --digest {first}",
     )
     assert (caught.value.hint or "").startswith(
         "mend it, or answer for it: --skip-gate checks,lint,signature,soak"

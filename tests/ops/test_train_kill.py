@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from bootcfleet.domain.channel import check_history
+from bootcfleet.drivers.channelstore import ChannelTakenError
 from bootcfleet.drivers.labregistry import LabRegistry
 from bootcfleet.drivers.ledgerdb import LedgerDb
 from bootcfleet.drivers.registry import RegistryClient
@@ -260,3 +261,40 @@ def test_a_real_kill(lab: LabRegistry, tmp_path: Path, at: int) -> None:
         repair(channels, verify(channels))
     assert whole(project, old, new) is (at == 2)
     assert list((project.folder / ".bootcfleet").glob("*.lock")) == []
+
+
+def test_while_another_train_is_moving(lab: LabRegistry, tmp_path: Path) -> None:
+    """Who comes second is told who and when, and takes nothing out of the first one's hands."""
+    project, _ = prepare(tmp_path / "both", lab)
+    new = {image: project.push(image, "2") for image in ("soe", "web")}
+    said: list[str] = []
+
+    def second(ref: Any) -> None:
+        with project.open(RegistryClient()) as theirs:
+            assert recover(theirs) == ()
+            (first, *_) = verify(theirs)
+            assert (first.kind.value, first.bad) == ("moving", False)
+            plan = plan_promotion(theirs, ["web"], "v9", "dev", skip=["tag"], why="x")
+            with pytest.raises(ChannelTakenError) as caught:
+                promote(theirs, plan)
+            said.append(caught.value.message)
+
+    with project.open(RegistryClient()) as ours:
+        project.push("web", "9")
+        put = ours.registry.put_manifest
+
+        def slow(ref: Any, manifest: Any) -> Any:
+            done = put(ref, manifest)
+            if ref.tag == "dev":
+                second(ref)
+            return done
+
+        ours.registry.put_manifest = slow  # type: ignore[method-assign]
+        promote(ours, plan_promotion(ours, [], "v2", "dev", everything=True))
+        assert len(said) == 2
+        assert all(
+            text.startswith(f"{ours.actor} is moving web in dev since 2026") for text in said
+        )
+    with project.open() as channels:
+        assert {one: channels.found(channels.tag(one, "dev")) for one in new} == new
+        assert verify(channels) == ()
