@@ -13,6 +13,7 @@ from bootcfleet.cli.image_diff import diff
 from bootcfleet.cli.image_lineage import lineage
 from bootcfleet.cli.image_lint import lint
 from bootcfleet.cli.image_revoke import restore, revoke
+from bootcfleet.cli.image_sign import keygen, policy, sign, verify
 from bootcfleet.cli.output import DryRunFlag, JsonFlag
 
 app = typer.Typer(no_args_is_help=True, help="Render, plan and build the images of a project.")
@@ -150,3 +151,7 @@ app.command("check")(check)
 app.command("diff")(diff)
 app.command("revoke")(revoke)
 app.command("restore")(restore)
+app.command("sign")(sign)
+app.command("verify")(verify)
+app.command("keygen")(keygen)
+app.command("policy")(policy)

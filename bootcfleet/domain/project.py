@@ -19,6 +19,7 @@ from pydantic import (
 from bootcfleet.domain.channel_spec import ChannelName, ChannelSpec, check_channels
 from bootcfleet.domain.document import Document, validate
 from bootcfleet.domain.reference import ImageRef, Platform, valid_name
+from bootcfleet.domain.signing import SigningSpec
 
 
 def _as_text(value: Any) -> Any:
@@ -204,6 +205,9 @@ class Project(_Strict):
         description="Platforms that images are built for, as linux/amd64; this machine's without.",
     )
     rebuild: Text = Field(default="", description="Any word; changing it builds every image anew.")
+    signing: SigningSpec | None = Field(
+        default=None, description="The key pair that signs the images, and what signs."
+    )
     images: dict[ImageName, ImageSpec] = Field(
         default_factory=dict, description="The images, by name."
     )

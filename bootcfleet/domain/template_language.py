@@ -23,6 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
 from bootcfleet.domain.document import did_you_mean
+from bootcfleet.domain.trustpolicy import signature_policy, sigstore_attachments
 
 #: Characters of the longest text that one expression may make by repeating or padding.
 MAX_REPEAT = 1_000_000
@@ -79,7 +80,14 @@ class Environment(ImmutableSandboxedEnvironment):
             auto_reload=False,
             cache_size=-1,
         )
-        self.filters.update(toml=toml, shquote=shquote, b64=b64, format=_format)
+        self.filters.update(
+            toml=toml,
+            shquote=shquote,
+            b64=b64,
+            format=_format,
+            signature_policy=signature_policy,
+            sigstore_attachments=sigstore_attachments,
+        )
         # Random text makes two builds of one commit differ; padding by `center` has no bound.
         for name in ("random", "center"):
             del self.filters[name]

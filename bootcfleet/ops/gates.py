@@ -20,6 +20,7 @@ from bootcfleet.ops.channel import Channels
 from bootcfleet.ops.evidence import latest_evidence
 from bootcfleet.ops.plan import image_graph
 from bootcfleet.ops.revocation import load_revocations, with_registry
+from bootcfleet.ops.signature import project_public_key, verify_signature
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,11 @@ def _evidence(
         def answer() -> GateResult | None:
             if wanted is False:
                 return None
+            if kind is EvidenceKind.SIGN and (key := project_public_key(channels.loaded)):
+                # The signature itself says more than that somebody once saw one.
+                return verify_signature(
+                    channels.registry, candidate.at.with_digest(candidate.manifest.digest), key
+                )
             found = latest_evidence(channels.ledger, kind, candidate.digest)
             age = wanted if isinstance(wanted, timedelta) else None
             what = candidate.image

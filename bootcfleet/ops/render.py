@@ -17,6 +17,7 @@ from bootcfleet.drivers.git import GitFacts, GitRepo
 from bootcfleet.drivers.templatefiles import load_templates, shipped_templates
 from bootcfleet.errors import ConfigError, UsageError
 from bootcfleet.ops.project import LoadedProject, state_dir
+from bootcfleet.ops.trustpolicy import trust_context
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,11 @@ class ProjectImages:
                 "version": project.image_version,
                 "description": image.description,
             },
-            project={"name": project.name, "registry": project.registry},
+            project={
+                "name": project.name,
+                "registry": project.registry,
+                "signing": trust_context(self.loaded),
+            },
             git=asdict(self.git),
             variables=image.vars,
             error=complain,

@@ -1,0 +1,65 @@
+"""Programs of others that are made from their sources by `go`, once, and kept in the cache.
+
+Debian's podman and skopeo are built without sigstore ("Debian-local change: sigstore
+disabled"), so the tests ask the library inside of them, and cosign.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.integration.realbase import cache_folder
+from tests.tools import need
+
+COSIGN = "github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5"
+_SOURCE = Path(__file__).parent / "policycheck"
+_TAGS = (
+    "containers_image_openpgp containers_image_storage_stub "
+    "containers_image_docker_daemon_stub containers_image_ostree_stub"
+)
+
+
+def policycheck() -> Path:
+    """containers/image behind a small command line; see policycheck/main.go."""
+    digest = hashlib.sha256()
+    for name in ("main.go", "go.mod", "go.sum"):
+        digest.update((_SOURCE / name).read_bytes())
+    target = f"policycheck-{digest.hexdigest()[:16]}"
+    return _made(target, ["build", "-tags", _TAGS, "-o", "{out}", "."], _SOURCE)
+
+
+def cosign() -> Path:
+    """cosign itself: the one that is installed, or made from its source."""
+    there = shutil.which("cosign")
+    if there:
+        return Path(there)
+    return _made(f"cosign-{COSIGN.rpartition('@')[2]}", ["install", COSIGN], None)
+
+
+def _made(name: str, words: list[str], where: Path | None) -> Path:
+    go, cache = need("go"), cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    target = cache / name
+    with (cache / "go.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            making = cache / "go-making"
+            making.mkdir(exist_ok=True)
+            out = making / ("cosign" if where is None else "out")
+            done = subprocess.run(
+                [go, *(word.format(out=out) for word in words)],
+                cwd=where or making,
+                env={**os.environ, "CGO_ENABLED": "0", "GOBIN": str(making), "GOFLAGS": ""},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                raise RuntimeError(f"go {words}: {done.stderr[-3000:]}")
+            out.rename(target)
+    return target
