@@ -38,6 +38,7 @@ case "${0##*/} $*" in
     cp "$0" "$last/bin/bootcfleet"
     cp "$0" "$last/bin/python" ;;
   "podman login "*|"git "*" commit "*) cat >> "$STUB_LOG.stdin" ;;
+  "git fetch "*) exit 1 ;;
   "git status "*) echo " M bootcfleet.lock" ;;
   "gh pr list "*) echo 0 ;;
   "bootcfleet image plan"*) printf '%s' "${STUB_PLAN-build soe}"; exit "${STUB_PLAN_CODE:-2}" ;;

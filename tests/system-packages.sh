@@ -5,7 +5,7 @@ set -eu
 
 missing=
 for tool in podman skopeo docker-registry sshd ssh ssh-agent sshpass sudo dnf rpmbuild \
-    createrepo_c debootstrap runc git iptables gpg busybox groovy; do
+    createrepo_c debootstrap runc git iptables gpg busybox groovy shellcheck; do
     command -v "$tool" >/dev/null 2>&1 || [ -x "/usr/sbin/$tool" ] || missing="$missing $tool"
 done
 [ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || missing="$missing netavark"
@@ -25,11 +25,12 @@ if command -v apt-get >/dev/null 2>&1; then
     apt-get install -y -qq --no-install-recommends \
         podman runc netavark aardvark-dns iptables skopeo docker-registry uidmap gnupg \
         openssh-server openssh-client sshpass sudo dnf rpm createrepo-c debootstrap \
-        busybox-static git iproute2 postgresql postgresql-common groovy >/dev/null
+        busybox-static git iproute2 postgresql postgresql-common groovy \
+        shellcheck >/dev/null
     exit 0
 fi
 if command -v dnf >/dev/null 2>&1; then
-    # There is no groovy: the Jenkinsfile is tried elsewhere.
+    # There is no groovy, and no ShellCheck outside of EPEL: those tests are skipped.
     # docker-registry is docker-distribution here; debootstrap builds the tests' base image.
     dnf install -y -q podman runc netavark aardvark-dns skopeo docker-distribution \
         openssh-server openssh-clients sshpass sudo rpm-build rpm-sign gnupg2 iptables-nft createrepo_c debootstrap \

@@ -224,6 +224,13 @@ def _update() -> Job:
         f"bootcfleet lock update --markdown > {text} || code=$?",
         f"cat {text}",
         'if [ -z "$(git status --porcelain -- bootcfleet.lock)" ]; then exit "$code"; fi',
+        "# Only the time of asking may differ: then the branch is left as it is.",
+        f"if git fetch -q --depth 1 origin {LOCK_BRANCH} 2>/dev/null &&",
+        '  [ "$(git show FETCH_HEAD:./bootcfleet.lock | grep -v locked:)" = '
+        '"$(grep -v locked: bootcfleet.lock)" ]; then',
+        f"  echo 'the branch {LOCK_BRANCH} says the same already'",
+        '  exit "$code"',
+        "fi",
         f"git switch -q -C {LOCK_BRANCH}",
         "git add bootcfleet.lock",
         f"{{ echo 'lock: Move the bases'; echo; cat {text}; }} |",

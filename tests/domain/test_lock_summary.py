@@ -43,9 +43,9 @@ def test_everything_at_once() -> None:
 
 
 def test_a_label_cannot_bring_markup_in() -> None:
-    odd = "1 | 2\n## x `y` [z](http://evil) @team " + "v" * 200
+    odd = "1\x1b[31m | 2\n## x `y` [z](http://evil) @team " + "v" * 200
     change = LockChange(moved=((pin("a", A, "1"), pin("a", B, odd)),))
     row = lock_markdown(change, {}, {}).splitlines()[-1]
     assert row.startswith("| `r.example/a` | ")
-    assert r"1 \| 2 \#\# x \`y\` \[z\]\(http://evil\) \@team vvv" in row
+    assert r"1 \[31m \| 2 \#\# x \`y\` \[z\]\(http://evil\) \@team vvv" in row
     assert len(row) < 300

@@ -85,6 +85,12 @@ def test_channels_become_promotions() -> None:
         pipeline(channels={"dev": None, "a.b": "dev", "a_b": "dev"})
 
 
+def test_every_step_ends_at_the_first_line_that_fails() -> None:
+    found = pipeline("r.example.com/b:1", channels={"dev": None, "prod": "dev"})
+    for job in found.jobs:
+        assert all(step.lines[0] == "set -eu" for step in found.steps(job))
+
+
 def test_secrets_go_to_the_jobs_that_need_them() -> None:
     body = {
         "version": 1,

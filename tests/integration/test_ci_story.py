@@ -141,6 +141,12 @@ def test_a_pipeline_from_the_first_lock_to_prod(runners: Runners, tmp_path: Path
     message = git(origin, "log", "-1", "--format=%B", "bootcfleet-lock")
     assert message.startswith("lock: Move the bases\n\n## Bases: 1 added\n")
     assert git(origin, "diff", "--name-only", "main", "bootcfleet-lock") == "bootcfleet.lock"
+    # The next night it is not merged yet, and nothing moved: the proposal stays as it is.
+    proposed = git(origin, "rev-parse", "bootcfleet-lock")
+    code, output, _ = runners.run(jobs["update"])
+    assert code == 0, output
+    assert output.endswith("the branch bootcfleet-lock says the same already\n")
+    assert git(origin, "rev-parse", "bootcfleet-lock") == proposed
     git(home, "pull", "-q", "origin", "bootcfleet-lock")
     git(home, "push", "-q", "origin", "main")
 
