@@ -116,6 +116,36 @@ elif argv[:2] == ["image", "inspect"]:
         die("inspecting object: " + argv[2] + ": image not known")
     say(json.dumps([dict(Id="f" * 64, Labels=None, Size=7, RepoTags=[argv[2]],
                          RepoDigests=control.get("digests", []))]))
+elif argv[0] == "run":
+    name, words = option("--name"), json.loads(option("--entrypoint"))
+    log("run", name=name, image=argv[-1], words=words)
+    if control.get("no_run") or (words[0] == "/sbin/init" and control.get("no_init")):
+        said = f'runc: runc create failed: exec: "{{words[0]}}": no such file or directory'
+        (folder / ("container-" + name)).touch()  # created, and not started
+        die(said, 127)
+    if not known(argv[-1]):
+        die(argv[-1] + ": image not known")
+    (folder / ("container-" + name)).touch()
+    say("c0ffee")
+elif argv[0] == "exec":
+    words = [word for word in argv[1:] if word not in ("--interactive", "--user", "0:0")]
+    name, words = words[0], words[1:]
+    log("exec", name=name, words=words)
+    if not (folder / ("container-" + name)).exists():
+        die('no container with name or ID "' + name + '" found: no such container')
+    if words == ["systemctl", "is-system-running"]:
+        states = control.get("states", ["running"])
+        asked = folder / ("asked-" + name)
+        count = int(asked.read_text()) if asked.exists() else 0
+        asked.write_text(str(count + 1))
+        say(states[min(count, len(states) - 1)])
+        sys.exit(0 if states[-1] == "running" else 1)
+    # Everything else happens on this machine.
+    sys.stdout.flush()
+    os.execvp(words[0], words)
+elif argv[0] == "rm":
+    log("rm", name=argv[-1])
+    (folder / ("container-" + argv[-1])).unlink(missing_ok=True)
 else:
     log("other")
 """
@@ -142,8 +172,13 @@ class FakePodman:
         """Put an image into its storage."""
         (self.folder / "images" / ref.replace("/", "%")).write_text("there")
 
+    @property
+    def containers(self) -> list[str]:
+        """The containers that were not removed."""
+        return sorted(path.name for path in self.folder.glob("container-*"))
+
     def calls(self, kind: str) -> list[dict[str, Any]]:
-        """What it was asked for, in order: build, built, push, pull, other."""
+        """What it was asked for, in order: build, built, push, pull, run, exec, rm, other."""
         path = self.folder / "log.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
         return [entry for entry in map(json.loads, lines) if entry["kind"] == kind]

@@ -57,7 +57,8 @@ def run_checks(
             record_report(record, report)
             reports.append(report)
             if not as_json:
-                _show(output, report)
+                template = loaded.project.images[name].template or name
+                _show(output, report, f"{loaded.project.templates}/{template}/checks.yaml")
     if junit is not None:
         write_atomic(junit, junit_xml(reports, started))
     if as_json:
@@ -78,14 +79,14 @@ def _judge(reports: Sequence[CheckReport], problems: dict[str, FleetError]) -> N
         )
 
 
-def _show(output: Output, report: CheckReport) -> None:
+def _show(output: Output, report: CheckReport, file: str) -> None:
     local = " (not pushed: known by its image id)" if report.local else ""
     output.line(f"{report.image}: {report.outcome.upper()}: {report.summary}")
     output.line(f"  {report.reference}{local}")
     if report.mode_reason:
         output.line(f"  not booted: {report.mode_reason}")
     if not report.results:
-        output.line("  no checks: write containerfiles/TEMPLATE/checks.yaml")
+        output.line(f"  no checks: write {file}")
     if report.container:
         output.line(f"  left running: podman exec -it {report.container} sh")
         output.line(f"  remove it with: podman rm -f {report.container}")

@@ -17,6 +17,7 @@ class SchemaKind(StrEnum):
 
     PROJECT = "project"
     INVENTORY = "inventory"
+    CHECKS = "checks"
 
 
 def init(
@@ -84,7 +85,7 @@ def schema(
     which: Annotated[SchemaKind, typer.Argument(help="Which file's.")] = SchemaKind.PROJECT,
     as_json: JsonFlag = False,  # noqa: ARG001 - the answer is JSON in any case
 ) -> None:
-    """Print the JSON Schema of bootcfleet.yaml or inventory.yaml, for editors."""
+    """Print the JSON Schema of bootcfleet.yaml, inventory.yaml or checks.yaml, for editors."""
     from bootcfleet.ops import init as ops
 
     Output(as_json=True).json(ops.schema(which))

@@ -157,7 +157,7 @@ def _boot(
     monotonic: Callable[[], float],
 ) -> tuple[bool, str]:
     """Start systemd and wait until it has started; (False, why) where it does not run."""
-    deadline = monotonic() + timeout
+    deadline, pause = monotonic() + timeout, 0.2
     result = executor.run(
         _run(name, image, label, keep, _INIT, "--systemd=always"), timeout=max(timeout, 60)
     )
@@ -176,7 +176,8 @@ def _boot(
             return False, "it has no systemctl"
         if late:
             return False, f"systemd did not start within {timeout:g} s: {_last(answer)}"
-        sleep(0.2)
+        sleep(pause)
+        pause = min(2.0, pause * 1.5)
 
 
 def _remove(cleaner: Executor, name: str) -> None:

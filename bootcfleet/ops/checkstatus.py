@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from bootcfleet.domain.check import Outcome
 from bootcfleet.domain.checkfile import checks_hash
 from bootcfleet.domain.document import did_you_mean
-from bootcfleet.domain.evidence import Evidence, EvidenceKind, EvidenceOutcome, judge
-from bootcfleet.domain.gate import GateResult
+from bootcfleet.domain.evidence import Evidence, EvidenceKind, EvidenceOutcome
 from bootcfleet.domain.reference import Digest, ImageRef
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.errors import UsageError
@@ -105,22 +104,16 @@ def check_statuses(
     return tuple(found)
 
 
-def check_gate(
-    images: ProjectImages,
-    name: str,
-    digest: str,
-    ledger: Ledger,
-    now: datetime,
-    max_age: timedelta | None = None,
-) -> GateResult:
-    """Whether an image's digest was checked, green, not too long ago, by the checks of today."""
-    evidence = latest_evidence(ledger, EvidenceKind.CHECK, digest)
-    result = judge(EvidenceKind.CHECK, evidence, now, max_age, image=name)
-    if result.ok:
-        state, message = _state(images, name, evidence)
-        if state is not CheckState.GREEN:
-            return GateResult(result.name, False, f"check is {state}: {message}", result.hint)
-    return result
+def stale_checks(images: ProjectImages, name: str, evidence: Evidence) -> str | None:
+    """Why evidence no longer proves what the checks of today ask for, or None.
+
+    Evidence that does not say which checks there were is taken as it is.
+    Raises `ConfigError` for checks of today that are wrong.
+    """
+    recorded = evidence.details.get("checks_hash")
+    if recorded in (None, checks_hash(project_checks(images, name))):
+        return None
+    return "the checks have changed since"
 
 
 def _state(images: ProjectImages, name: str, evidence: Evidence | None) -> tuple[CheckState, str]:
@@ -136,9 +129,8 @@ def _state(images: ProjectImages, name: str, evidence: Evidence | None) -> tuple
             return CheckState.FAILED, said
         case EvidenceOutcome.SKIPPED:
             return CheckState.SKIPPED, said
-    if evidence.details.get("checks_hash") != checks_hash(project_checks(images, name)):
-        return CheckState.STALE, "the checks have changed since"
-    return CheckState.GREEN, said
+    stale = stale_checks(images, name, evidence)
+    return (CheckState.STALE, stale) if stale else (CheckState.GREEN, said)
 
 
 def repository_image(images: ProjectImages, reference: str) -> str | None:

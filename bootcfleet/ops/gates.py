@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from bootcfleet.domain.channel import ChannelEntry, since
 from bootcfleet.domain.channel_spec import ChannelSpec, Freshness
 from bootcfleet.domain.download import download_size
-from bootcfleet.domain.evidence import EvidenceKind, judge
+from bootcfleet.domain.evidence import Evidence, EvidenceKind, judge
 from bootcfleet.domain.gate import GateResult
 from bootcfleet.domain.image import Manifest
 from bootcfleet.domain.lifecycle import end_of_life
@@ -17,8 +17,10 @@ from bootcfleet.domain.lineage import Lineage
 from bootcfleet.domain.reference import Digest, ImageRef
 from bootcfleet.errors import FleetError
 from bootcfleet.ops.channel import Channels
+from bootcfleet.ops.checkstatus import stale_checks
 from bootcfleet.ops.evidence import latest_evidence
 from bootcfleet.ops.plan import image_graph
+from bootcfleet.ops.render import ProjectImages
 from bootcfleet.ops.revocation import load_revocations, with_registry
 from bootcfleet.ops.signature import project_public_key, verify_signature
 
@@ -138,11 +140,26 @@ def _evidence(
             if kind is EvidenceKind.CHECK:
                 # Without it, the last build is checked, which may be another one by now.
                 what += f" --digest {candidate.digest}"
-            return judge(kind, found, channels.clock(), age, image=what)
+            result = judge(kind, found, channels.clock(), age, image=what)
+            if kind is EvidenceKind.CHECK and found is not None and result.ok:
+                return _same_checks(channels, candidate, found, result)
+            return result
 
         return answer
 
     return [(name, ask(kind, wanted)) for name, kind, wanted in kinds]
+
+
+def _same_checks(
+    channels: Channels, candidate: Candidate, found: Evidence, result: GateResult
+) -> GateResult:
+    """The result, unless the image's checks have changed since they passed."""
+    images = ProjectImages.open(channels.loaded, channels.executor)
+    stale = stale_checks(images, candidate.image, found)
+    if stale is None:
+        return result
+    hint = f"bootcfleet image check {candidate.image} --digest {candidate.digest}"
+    return GateResult(result.name, False, f"check is stale: {stale}", hint)
 
 
 def _soak(channels: Channels, spec: ChannelSpec, candidate: Candidate) -> GateResult | None:

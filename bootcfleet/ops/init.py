@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from bootcfleet.domain.checkschema import checks_schema
 from bootcfleet.domain.inventory_native import INVENTORY_MODEL, parse_inventory
 from bootcfleet.domain.project import Project, parse_project
 from bootcfleet.domain.reference import ImageRef, valid_name
@@ -251,10 +252,9 @@ def _plain(name: str) -> str:
 
 
 def schema(which: str) -> dict[str, object]:
-    """The JSON Schema of ``bootcfleet.yaml`` or of ``inventory.yaml``."""
+    """The JSON Schema of ``bootcfleet.yaml``, ``inventory.yaml`` or ``checks.yaml``."""
     models: dict[str, type[BaseModel]] = {"project": Project, "inventory": INVENTORY_MODEL}
-    model = models[which]
-    body = model.model_json_schema(by_alias=True)
+    body = checks_schema() if which == "checks" else models[which].model_json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **body}
 
 
@@ -272,6 +272,7 @@ def _files(name: str, registry: str, base: str) -> dict[str, bytes]:
     return found | {
         "bootcfleet.schema.json": _dump(schema("project")),
         "inventory.schema.json": _dump(schema("inventory")),
+        "checks.schema.json": _dump(schema("checks")),
         "inventory.yaml": _INVENTORY.format(web=_plain(f"{registry}/web:1.0")).encode(),
         "bootcfleet.yaml": _PROJECT.format(
             name=_plain(name), registry=_plain(registry), base=_plain(base)

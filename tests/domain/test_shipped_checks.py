@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
 import pytest
+import yaml
 
 from bootcfleet.domain.check import Check, Mode
 from bootcfleet.domain.checkfile import checks_of
 from bootcfleet.domain.checkkinds import KINDS
-from tests.shippedtemplates import FULL, MINIMAL, NAMES, check_sources, variable_sets
+from bootcfleet.domain.checkschema import checks_schema
+from tests.shippedtemplates import FULL, MINIMAL, NAMES, SHIPPED, check_sources, variable_sets
 
 
 def checks(name: str, variables: dict[str, Any]) -> tuple[Check, ...]:
@@ -49,3 +52,30 @@ def test_edge_hosts_that_update_themselves_need_no_mask() -> None:
     for self_update in (True, False):
         found = checks("edge", {"self_update": self_update})
         assert (rule in {check.name for check in found}) is not self_update
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_schema_takes_every_shipped_file(name: str) -> None:
+    schema = checks_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(yaml.safe_load((SHIPPED / name / "checks.yaml").read_text()), schema)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"pakage": "x"},
+        {"package": "x", "mode": "0644"},
+        {"package": 3},
+        {"port": "http"},
+        {"unit": "a.service", "enabled": "yes"},
+        {"http": "http://localhost/", "status": 99},
+        {"file": "/x", "needs": "reboot"},
+        {"system": "degraded"},
+    ],
+)
+def test_the_schema_refuses_what_is_wrong(entry: dict[str, Any]) -> None:
+    schema = checks_schema()
+    jsonschema.validate({"version": 1, "checks": [{"package": ["x"]}]}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"version": 1, "checks": [entry]}, schema)

@@ -10,10 +10,16 @@ from pathlib import Path
 import pytest
 
 from bootcfleet.domain.channel import ChannelAction, check_history
+from bootcfleet.domain.checkfile import checks_hash
 from bootcfleet.domain.evidence import EvidenceKind, EvidenceOutcome
+from bootcfleet.drivers.command import LocalExecutor
 from bootcfleet.drivers.labregistry import LabRegistry
 from bootcfleet.errors import ChecksFailedError, FleetError, UsageError
+from bootcfleet.ops.check import project_checks
+from bootcfleet.ops.evidence import record_evidence
+from bootcfleet.ops.project import load_project
 from bootcfleet.ops.promote import plan_promotion, promote, promote_now
+from bootcfleet.ops.render import ProjectImages
 from tests.channelproject import CHANNELS, ChannelProject
 from tests.oddmanifests import push_forms
 
@@ -315,3 +321,26 @@ def test_the_digest_is_the_same_to_the_byte(project: ChannelProject, lab: LabReg
             assert channels.registry.manifest(web.with_tag("test")) == before
             stored = lab.store.repositories["acme/web"].manifests[digest]
             assert (stored.raw, stored.media_type) == (before.raw, before.media_type)
+
+
+def test_checks_that_changed_since_they_passed_are_stale(lab: LabRegistry, tmp_path: Path) -> None:
+    project = ChannelProject.make(tmp_path / "acme", lab.address, "  dev: {checks: true}\n")
+    template = project.folder / "containerfiles/web"
+    template.mkdir(parents=True)
+    (template / "Containerfile.j2").write_text("FROM {{ base }}\n")
+    (template / "template.yaml").write_text("variables: {}\n")
+    (template / "checks.yaml").write_text("version: 1\nchecks: [{package: nginx}]\n")
+    digest = project.build("web", "1")
+    images = ProjectImages.open(load_project(project.folder), LocalExecutor())
+    now = checks_hash(project_checks(images, "web"))
+    for recorded, green in ((now, True), ("0" * 64, False)):
+        with project.open() as channels:
+            record_evidence(
+                channels.record, EvidenceKind.CHECK, "web", digest, EvidenceOutcome.PASSED,
+                {"checks_hash": recorded},
+            )  # fmt: skip
+            plan = plan_promotion(channels, ["web"], "build", "dev")
+            assert bool(plan.refused) is not green
+    (_, gate) = plan.refused[0]
+    assert gate.message == "check is stale: the checks have changed since"
+    assert gate.hint == f"bootcfleet image check web --digest {digest}"
