@@ -189,8 +189,10 @@ def render_tekton(pipeline: Pipeline) -> str:
         .render(
             p=pipeline,
             path=PATH,
-            # Names of Kubernetes are short; the longest job's name is a channel's.
-            prefix=slug(pipeline.project)[:20].strip("-"),
+            # The names are values of labels, too, which have at most 63 characters.
+            prefix=slug(pipeline.project)[: 62 - max(len(j.name) for j in pipeline.jobs)].strip(
+                "-"
+            ),
             branch=LOCK_BRANCH,
             schedule=SCHEDULE,
             work=WORK,
