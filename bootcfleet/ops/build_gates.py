@@ -13,6 +13,7 @@ from datetime import date
 
 from bootcfleet.domain.build import ImageResult
 from bootcfleet.domain.buildid import digest_of
+from bootcfleet.domain.check import Outcome as CheckOutcome
 from bootcfleet.domain.checkfile import checks_hash
 from bootcfleet.domain.event import Emit, Event
 from bootcfleet.domain.evidence import EvidenceKind, EvidenceOutcome
@@ -130,6 +131,11 @@ class BuildProof:
         if report.outcome is not EvidenceOutcome.PASSED:
             raise ChecksFailedError(
                 f"its checks are not green: {report.summary}",
+                details=[
+                    f"{result.check.name}: {result.message}"
+                    for result in report.results
+                    if result.outcome in (CheckOutcome.FAILED, CheckOutcome.SKIPPED)
+                ],
                 hint=f"look at each: bootcfleet image check {result.image}",
             )
 

@@ -20,7 +20,7 @@ from bootcfleet.domain.reference import ImageRef
 from bootcfleet.domain.template import RenderedImage
 from bootcfleet.drivers.buildfiles import CONTAINERFILE, ImageLog
 from bootcfleet.drivers.podman import TAIL, Podman
-from bootcfleet.errors import FleetError
+from bootcfleet.errors import ChecksFailedError, FleetError
 from bootcfleet.ops.build_push import Pusher, Registry, Said, tls_verify
 from bootcfleet.ops.plan import build_secrets, find_built, image_graph, image_inputs, this_platform
 from bootcfleet.ops.render import ProjectImages
@@ -66,6 +66,7 @@ class ImageBuilder:
         name, started = step.image, self.clock()
         tail: deque[str] = deque(maxlen=TAIL)
         path: Path | None = None
+        made: ImageResult | None = None
         base = parent.reference if parent else step.base
         try:
             if step.known is not None and self._there(step.known):
@@ -80,24 +81,26 @@ class ImageBuilder:
                 if known is not None:
                     return self._unchanged(step, known, started, inputs)
                 variants = parent.variants if parent else step.bases
-                result = self._build(name, base or "", variants, inputs, rendered, path, said)
-            self._remember(result, rendered, inputs, started)
+                made = self._build(name, base or "", variants, inputs, rendered, path, said)
+            self._remember(made, rendered, inputs, started)
             if self.proof is not None:
-                self.proof(result, rendered)
+                self.proof(made, rendered)
         except (FleetError, OSError) as error:
             message = error.message if isinstance(error, FleetError) else str(error)
             details = error.details if isinstance(error, FleetError) else ()
-            return ImageResult(
-                name,
-                ImageOutcome.FAILED,
-                base=base,
+            # A check says itself what is wrong; what podman said before was no failure.
+            checked = isinstance(error, ChecksFailedError)
+            # An image that its checks condemn was made all the same, and is to be found again.
+            return replace(
+                made or ImageResult(name, ImageOutcome.FAILED, base=base),
+                outcome=ImageOutcome.FAILED,
                 log=str(path) if path else None,
                 seconds=self._since(started),
                 message=message,
                 hint=error.hint if isinstance(error, FleetError) else None,
-                tail=_ending(tail, details),
+                tail=tuple(details) if checked else _ending(tail, details),
             )
-        return replace(result, seconds=self._since(started))
+        return replace(made, seconds=self._since(started))
 
     def _there(self, known: Known) -> bool:
         """Whether an image that the plan knows of is still where it was."""

@@ -380,6 +380,16 @@ def test_children_wait_until_the_checks_of_their_parent_are_green(
     said = capsys.readouterr()
     assert "soe: its checks are not green: " in said.err
     assert "not built, because what they stand on failed: web" in said.err
+    assert "  | file /etc/names/fixed" in said.err
+    # It was made, and is to be found: by a promotion, which its checks will bar.
+    assert run(["audit", "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert [(e["action"], e["outcome"]) for e in entries if e["subject"] == "soe"] == [
+        ("image.lint", "passed"),
+        ("image.check", "failed"),
+        ("image.build", "built"),
+        ("image.push", "pushed"),
+    ]
     # The image is there, and is not built again once its checks are right.
     site.write("bootcfleet.yaml", text.replace("1', template: plain", f"1', {soe % '1'}"))
     assert run(["image", "build", "--push", "--check", "web", "--json"]) == 0
