@@ -76,7 +76,7 @@ def _act(
     if dry_run or not plan.moves:
         return
     count = len(plan.moves)
-    output.confirm(f"move {count} {'tag' if count == 1 else 'tags'}?", yes=yes)
+    output.confirm(f"move {count} {'tag' if count == 1 else 'tags'}?", yes=yes, changes="channels")
     promote(channels, plan)
 
 

@@ -28,10 +28,11 @@ def run_verify(
         if mend and mendable:
             _show(output, findings)
             count = len(mendable)
-            output.confirm(f"repair {count} {'finding' if count == 1 else 'findings'}?", yes=yes)
+            question = f"repair {count} {'finding' if count == 1 else 'findings'}?"
+            output.confirm(question, yes=yes, changes="channels")
             repair(channels, findings, why)
             findings = verify(channels, image, channel)
-        count = len(channels.pairs(image, channel))
+        count = sum(pair in channels.store.all() for pair in channels.pairs(image, channel))
     bad = [finding for finding in findings if finding.bad]
     if as_json:
         output.json({"ok": not bad, "findings": [finding.to_json() for finding in findings]})
@@ -45,7 +46,7 @@ def run_verify(
             hint=next((finding.hint for finding in bad if finding.hint), None),
         )
     if not as_json:
-        output.line(f"{count} {'channel is' if count == 1 else 'channels are'} as the history says")
+        output.line(f"{count} {'history is' if count == 1 else 'histories are'} true")
 
 
 def _show(output: Output, findings: Sequence[Finding]) -> None:
@@ -66,7 +67,9 @@ def run_restore(image: str | None, channel: str | None, *, yes: bool, as_json: b
     output = Output(as_json=as_json)
     with open_channels(load_project(), emit=output.event) as channels:
         check_names(channels, image, channel)
-        output.confirm("take what the ledger lacks from the registry?", yes=yes)
+        output.confirm(
+            "take what the ledger lacks from the registry?", yes=yes, changes="the ledger"
+        )
         taken = restore_histories(channels, image, channel)
     if as_json:
         output.json(

@@ -87,8 +87,8 @@ class Output:
         with self._lock:
             print("\x1b[2J\x1b[H" if self.terminal else "", end="" if self.terminal else "\n")
 
-    def confirm(self, question: str, *, yes: bool) -> None:
-        """Ask before acting.
+    def confirm(self, question: str, *, yes: bool, changes: str = "machines") -> None:
+        """Ask before acting; `changes` is what is changed.
 
         Raises `UsageError` where nobody can be asked and ``--yes`` was not
         given, `InterruptedRunError` when the answer is no.
@@ -97,7 +97,7 @@ class Output:
             return
         if self.as_json or not sys.stdin.isatty():
             raise UsageError(
-                "this changes machines and nobody is there to confirm it",
+                f"this changes {changes} and nobody is there to confirm it",
                 hint="look at the plan with --dry-run, then run it again with --yes",
             )
         if not typer.confirm(question):

@@ -80,8 +80,8 @@ class Channels:
         project = self.loaded.project
         declared = [
             (one, name)
-            for name, spec in project.channels.items()
             for one in project.images
+            for name, spec in project.channels.items()
             if spec.takes(one)
         ]
         found = dict.fromkeys([*declared, *sorted(self.store.all())])

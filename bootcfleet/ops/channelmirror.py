@@ -24,6 +24,10 @@ from bootcfleet.ops.channel import Channels
 _TITLE = "org.opencontainers.image.title"
 
 
+#: How often a copy is written again because the history has grown meanwhile.
+_TRIES = 5
+
+
 class DamagedMirrorError(FleetError):
     """The registry's copy of a history is none, or was changed."""
 
@@ -109,9 +113,12 @@ def mirror_history(channels: Channels, pairs: Iterable[Pair]) -> None:
     The histories are in the ledger; `channel verify` finds a copy that is behind.
     """
     for image, channel in pairs:
-        entries = channels.store.history(image, channel)
         try:
-            write_mirror(channels, entries)
+            for _ in range(_TRIES):
+                entries = channels.store.history(image, channel)
+                write_mirror(channels, entries)
+                if channels.store.current(image, channel) == entries[-1]:
+                    break  # and nobody has moved it since
         except FleetError as error:
             channels.emit(
                 Event(

@@ -50,7 +50,7 @@ def examine(channels: Channels, candidate: Candidate) -> tuple[GateResult, ...]:
     """What every gate of the channel says, the green ones too.  Raises `FleetError`."""
     spec = channels.spec(candidate.channel)
     asked: list[tuple[str, Callable[[], GateResult | None]]] = [
-        ("from", lambda: _from(spec, candidate)),
+        ("from", lambda: _from(channels, spec, candidate)),
         ("source", lambda: _source(channels, candidate)),
         ("tag", lambda: _tag(channels, candidate)),
         *_evidence(channels, spec, candidate),
@@ -74,10 +74,12 @@ def examine_back(channels: Channels, candidate: Candidate) -> tuple[GateResult, 
     return tuple(result for result in results if result is not None)
 
 
-def _from(spec: ChannelSpec, candidate: Candidate) -> GateResult | None:
+def _from(channels: Channels, spec: ChannelSpec, candidate: Candidate) -> GateResult | None:
     if spec.from_ is None:
         return None
-    if candidate.source == spec.from_:
+    there = channels.store.current(candidate.image, spec.from_)
+    # By whatever name: the digest that the channel before is at comes from it.
+    if candidate.source == spec.from_ or (there and there.digest == candidate.digest):
         return GateResult("from", True, f"it comes from {spec.from_}")
     return GateResult(
         "from",

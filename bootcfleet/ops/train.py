@@ -55,8 +55,8 @@ def run_train(channels: Channels, moves: Sequence[Move]) -> tuple[ChannelEntry, 
 def recover(channels: Channels) -> tuple[str, ...]:
     """Settle what killed commands left behind; a sentence for each train.
 
-    What a living process is at is left alone.  Raises `FleetError` when the registry
-    cannot be asked, and the intents stay open.
+    What a living process is at is left alone.  What cannot be settled, because a registry
+    does not answer, stays open and is told: it must not bar other channels.
     """
     said = []
     for intent in channels.store.open_intents():
@@ -65,7 +65,12 @@ def recover(channels: Channels) -> tuple[str, ...]:
                 continue
             if all(one.train != intent.train for one in channels.store.open_intents()):
                 continue  # its holder closed it between our two looks
-            entries, sentence = _settle(channels, intent)
+            try:
+                entries, sentence = _settle(channels, intent)
+            except FleetError as error:
+                message = f"warning: {_what(intent)} cannot be settled: {error.message}"
+                channels.emit(Event("channel.unsettled", intent.train, message))
+                continue
         said.append(sentence)
         channels.emit(Event("channel.recovered", intent.train, sentence))
         mirror_history(channels, [entry.pair for entry in entries])

@@ -55,7 +55,7 @@ def test_promote(say: Say, project: ChannelProject) -> None:
     assert say("promote", "web", "build", "dev") == (
         2,
         f"web: dev — → {digest} (version 1.0)\n{NOT_REVOKED}",
-        "error: this changes machines and nobody is there to confirm it\n"
+        "error: this changes channels and nobody is there to confirm it\n"
         "hint: look at the plan with --dry-run, then run it again with --yes\n",
     )
     assert say("promote", "web", "build", "dev", "--yes") == (
@@ -111,9 +111,9 @@ def test_json(say: Say, project: ChannelProject) -> None:
     assert json.loads(say("history", "web", "dev", "--json", "--from-registry")[1]) == [entry]
     rows = json.loads(say("list", "--json")[1])
     assert [(row["image"], row["channel"], row["digest"]) for row in rows] == [
-        ("soe", "dev", None), ("web", "dev", digest), ("soe", "test", None), ("web", "test", None),
+        ("soe", "dev", None), ("soe", "test", None), ("web", "dev", digest), ("web", "test", None),
     ]  # fmt: skip
-    assert rows[1]["reference"] == f"{project.address}/acme/web@{digest}"
+    assert rows[2]["reference"] == f"{project.address}/acme/web@{digest}"
 
 
 def test_list_and_history(say: Say, project: ChannelProject) -> None:
@@ -173,8 +173,8 @@ def test_rollback(say: Say, project: ChannelProject) -> None:
 def test_verify(say: Say, project: ChannelProject) -> None:
     digest = project.push("web", "1")
     say("promote", "web", digest, "dev", "-y")
-    assert say("verify") == (0, "4 channels are as the history says\n", "")
-    assert say("verify", "web", "dev") == (0, "1 channel is as the history says\n", "")
+    assert say("verify") == (0, "1 history is true\n", "")
+    assert say("verify", "web", "dev") == (0, "1 history is true\n", "")
     assert json.loads(say("verify", "--json")[1]) == {"ok": True, "findings": []}
     other = project.push("web", "9", tag="dev")
     code, out, err = say("verify")
@@ -192,7 +192,7 @@ def test_verify(say: Say, project: ChannelProject) -> None:
     assert (code, err) == (0, "")
     assert out.splitlines()[-2:] == [
         f"web: dev is now {digest} (version 1)",
-        "4 channels are as the history says",
+        "1 history is true",
     ]
 
 
@@ -204,6 +204,7 @@ def test_restore(say: Say, project: ChannelProject) -> None:
         path.unlink()
     assert say("history", "web", "dev") == (0, "web was never in dev\n", "")
     assert say("history", "web", "dev", "--from-registry") == before
+    assert say("restore")[2].startswith("error: this changes the ledger and nobody is there")
     assert say("restore", "--from-registry", "--yes") == (0, "web dev: 2 entries\n", "")
     assert say("history", "web", "dev") == before
     assert say("restore", "--yes") == (

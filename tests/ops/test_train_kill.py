@@ -298,3 +298,31 @@ def test_while_another_train_is_moving(lab: LabRegistry, tmp_path: Path) -> None
     with project.open() as channels:
         assert {one: channels.found(channels.tag(one, "dev")) for one in new} == new
         assert verify(channels) == ()
+
+
+def test_what_cannot_be_settled_bars_no_other_channel(
+    lab: LabRegistry, killer: Killer, tmp_path: Path
+) -> None:
+    project, _ = prepare(tmp_path / "barred", lab)
+    for image in ("soe", "web"):
+        project.push(image, "2")
+    with project.open() as channels:
+        plan = plan_promotion(channels, ["soe"], "v2", "dev")
+        killer.arm(6)
+        with pytest.raises(Killed):
+            promote(channels, plan)
+    lab.refuse("barred/acme/soe", 503)
+    waits: list[float] = []
+    with project.open(RegistryClient(sleep=waits.append)) as channels:
+        (entry,) = promote_now(channels, ["web"], "v2", "dev")
+        assert entry.image == "web"
+        warning = next(e for e in project.events if e.kind == "channel.unsettled")
+        assert warning.message.startswith(
+            f"warning: the moves that {channels.actor} began (soe dev) cannot be settled: "
+        )
+        with pytest.raises(ChannelTakenError, match="is moving soe in dev"):
+            promote(channels, plan)
+    lab.refuse("barred/acme/soe", None)
+    with project.open() as channels:
+        assert len(recover(channels)) == 1
+        assert verify(channels) == ()
