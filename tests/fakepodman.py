@@ -116,6 +116,11 @@ elif argv[:2] == ["image", "inspect"]:
         die("inspecting object: " + argv[2] + ": image not known")
     say(json.dumps([dict(Id="f" * 64, Labels=None, Size=7, RepoTags=[argv[2]],
                          RepoDigests=control.get("digests", []))]))
+elif argv[0] == "run" and argv[-3:-1] == ["container", "lint"]:
+    log("lint", image=argv[-4])
+    said = control.get("lint", {{}}).get(argv[-4], "")
+    say(said + "Checks passed: 12")
+    sys.exit(1 if "Failed lint" in said else 0)
 elif argv[0] == "run":
     name, words = option("--name"), json.loads(option("--entrypoint"))
     log("run", name=name, image=argv[-1], words=words)

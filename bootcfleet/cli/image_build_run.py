@@ -20,6 +20,7 @@ from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.errors import ExitCode, UsageError
 from bootcfleet.ops.audit import open_ledger, recorder
 from bootcfleet.ops.bases import Bases
+from bootcfleet.ops.bootclint import BootcLinter
 from bootcfleet.ops.build import Tools, run_build
 from bootcfleet.ops.build_gates import BuildGuard, BuildProof
 from bootcfleet.ops.lock import load_lock
@@ -120,7 +121,8 @@ def run_build_command(options: BuildOptions) -> None:
         closing(open_ledger(loaded)) as ledger,
         BuildProgress(output, plan.names) as progress,
     ):
-        proof = BuildProof(images, executor, record, ledger, progress.event, options.check)
+        bootc = BootcLinter(executor, progress.event)
+        proof = BuildProof(images, executor, record, ledger, progress.event, options.check, bootc)
         report = run_build(
             plan,
             images,
@@ -130,6 +132,7 @@ def run_build_command(options: BuildOptions) -> None:
             timestamp=timestamp,
             no_cache=options.no_cache,
             proof=proof,
+            bootc=bootc,
         )
     show_report(output, report)
     report.require_all()

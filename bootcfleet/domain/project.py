@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from bootcfleet.domain.bootclint import BootcLintPolicy
 from bootcfleet.domain.channel_spec import ChannelName, ChannelSpec, check_channels
 from bootcfleet.domain.document import Document, validate
 from bootcfleet.domain.reference import ImageRef, Platform, valid_name
@@ -128,6 +129,11 @@ class ImageSpec(_Strict):
     )
     checks: tuple[dict[str, Any], ...] = Field(
         default=(), description="Checks of this image, besides those of its template and parents."
+    )
+    bootc_lint: BootcLintPolicy = Field(
+        default=BootcLintPolicy.NEW,
+        description="Which warnings of `bootc container lint` fail it: new (its parent does not "
+        "have them), all or errors (none).",
     )
     platforms: Platforms = Field(
         default=(),

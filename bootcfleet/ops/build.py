@@ -17,6 +17,7 @@ from bootcfleet.drivers.command import Executor
 from bootcfleet.drivers.podman import Podman
 from bootcfleet.errors import InterruptedRunError
 from bootcfleet.ops.audit import Record
+from bootcfleet.ops.bootclint import BootcLinter
 from bootcfleet.ops.build_image import ImageBuilder, Proof
 from bootcfleet.ops.build_push import Registry
 from bootcfleet.ops.plan import platforms_of, this_platform
@@ -43,12 +44,14 @@ def run_build(
     timestamp: int | None = None,
     no_cache: bool = False,
     proof: Proof | None = None,
+    bootc: BootcLinter | None = None,
 ) -> BuildReport:
     """Carry a plan out, at most `jobs` images at a time.
 
     A failure takes only what stands on that image with it; everything else is
     built. `timestamp` (seconds since 1970) makes builds reproducible as far as
-    podman can; `proof` is told of every image before its children start. Raises
+    podman can; `proof` is told of every image before its children start, `bootc`
+    looks at each new one before it is pushed. Raises
     `ToolMissingError` before anything starts when podman or the emulation of
     another platform is missing, `FleetError` when another build of the project
     runs or the ledger cannot be written, and `InterruptedRunError` after ^C, when
@@ -70,6 +73,7 @@ def run_build(
         timestamp,
         no_cache,
         proof,
+        bootc,
     )
     with images.files.exclusive():
         return _Run(plan, builder, tools, jobs, emit).run()

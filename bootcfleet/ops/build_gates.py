@@ -29,6 +29,7 @@ from bootcfleet.drivers.hadolint import Hadolint
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.errors import ChecksFailedError
 from bootcfleet.ops.audit import Record
+from bootcfleet.ops.bootclint import BootcLinter
 from bootcfleet.ops.check import check_image, project_checks, record_report
 from bootcfleet.ops.evidence import latest_evidence
 from bootcfleet.ops.lint import lint_rendered, record_lint
@@ -115,6 +116,7 @@ class BuildProof:
     ledger: Ledger
     emit: Emit
     check: bool = False
+    bootc: BootcLinter | None = None
 
     def __call__(self, result: ImageResult, rendered: RenderedImage | None) -> None:
         """Lint a new image; where it is asked for, check each that has not been found green.
@@ -164,4 +166,5 @@ class BuildProof:
             data = {"stream": "bootcfleet", "errors": errors, "warnings": warnings}
             self.emit(Event("image.build.output", result.image, message, data))
         if result.digest is not None:
-            record_lint(self.record, report, result.digest)
+            said = self.bootc.verdicts.get(result.image_id or "") if self.bootc else None
+            record_lint(self.record, report, result.digest, bootc=said)

@@ -21,6 +21,7 @@ from bootcfleet.domain.template import RenderedImage
 from bootcfleet.drivers.buildfiles import CONTAINERFILE, ImageLog
 from bootcfleet.drivers.podman import TAIL, Podman
 from bootcfleet.errors import ChecksFailedError, FleetError
+from bootcfleet.ops.bootclint import BootcLinter
 from bootcfleet.ops.build_push import Pusher, Registry, Said, tls_verify
 from bootcfleet.ops.plan import build_secrets, find_built, image_graph, image_inputs, this_platform
 from bootcfleet.ops.render import ProjectImages
@@ -49,6 +50,7 @@ class ImageBuilder:
     timestamp: int | None = None
     no_cache: bool = False
     proof: Proof | None = None
+    bootc: BootcLinter | None = None
     _bases: dict[str, threading.Lock] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -178,6 +180,10 @@ class ImageBuilder:
             ids[platform] = self._build_one(name, platform, own, base, part, inputs, said)
         names = tagged(repository, self.tags)
         first = ids.get(this_platform()) or next(iter(ids.values()))
+        if self.bootc is not None:
+            policy = self.images.loaded.project.images[name].bootc_lint
+            own = variants.get(this_platform(), base)
+            self.bootc.judge(name, first, own, rendered, policy)
         result = ImageResult(
             name,
             ImageOutcome.BUILT,

@@ -14,6 +14,7 @@ from bootcfleet.domain.template import RenderedImage
 from bootcfleet.drivers.hadolint import Hadolint
 from bootcfleet.errors import ChecksFailedError, UsageError
 from bootcfleet.ops.audit import Record
+from bootcfleet.ops.bootclint import BootcVerdict
 from bootcfleet.ops.evidence import record_evidence
 from bootcfleet.ops.render import ProjectImages
 
@@ -70,8 +71,18 @@ def built_digest(images: ProjectImages, name: str, rendered: RenderedImage) -> s
     return built.digest if images.files.last_rendered(name) == rendered else None
 
 
-def record_lint(record: Record, report: LintReport, digest: str, *, strict: bool = False) -> None:
-    """Write a report down as evidence about a digest.  Raises `FleetError`."""
+def record_lint(
+    record: Record,
+    report: LintReport,
+    digest: str,
+    *,
+    strict: bool = False,
+    bootc: BootcVerdict | None = None,
+) -> None:
+    """Write a report down as evidence about a digest, with what bootc's own lint said.
+
+    Raises `FleetError`.
+    """
     ok = report.ok(strict=strict)
     details = {
         "strict": strict,
@@ -80,6 +91,7 @@ def record_lint(record: Record, report: LintReport, digest: str, *, strict: bool
         "rules": sorted({one.rule for one in report.findings}),
         "suppressed": sorted({one.rule for one in report.suppressed}),
         "notes": list(report.notes),
+        **({"bootc": bootc.to_json()} if bootc else {}),
     }
     outcome = EvidenceOutcome.PASSED if ok else EvidenceOutcome.FAILED
     record_evidence(record, EvidenceKind.LINT, report.image, digest, outcome, details)
