@@ -42,6 +42,9 @@ case "${0##*/} $*" in
   "git status "*) echo " M bootcfleet.lock" ;;
   "gh pr list "*) echo 0 ;;
   "bootcfleet image plan"*) printf '%s' "${STUB_PLAN-build soe}"; exit "${STUB_PLAN_CODE:-2}" ;;
+  "bootcfleet image sign "*)
+    for last; do :; done
+    { stat -c '%A ' "$last" | tr -d '\\n'; cat "$last"; } >> "$STUB_LOG.stdin" ;;
   "bootcfleet lock update"*) echo "## Bases: 1 moved" ;;
 esac
 case "$*" in "${STUB_FAILS:-nothing}"*) exit 3 ;; esac

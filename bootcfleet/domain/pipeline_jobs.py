@@ -23,6 +23,9 @@ from bootcfleet.domain.project import Project
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.errors import UsageError
 
+#: The variable with the file of the private key, in base64.
+SIGNING_KEY = "BOOTCFLEET_SIGNING_KEY"
+
 #: Registries that need no login to read from.
 _OPEN = frozenset({"quay.io", "docker.io", "ghcr.io", "registry.fedoraproject.org"})
 
@@ -183,6 +186,9 @@ def _jobs_after(project: Project, channels: Mapping[str, str | None]) -> tuple[J
             Report(ReportKind.JUNIT, junit),
         ),
     ]
+    signing = _signing_secrets(project)
+    if signing:
+        steps.append(_sign(project))
     steps += [Step(f"Promote to {name}", (_promote("build", name),)) for name in first]
     images = Job(
         "images",
@@ -191,7 +197,7 @@ def _jobs_after(project: Project, channels: Mapping[str, str | None]) -> tuple[J
         (When.MAIN,),
         tuple(steps),
         needs=("lock", "lint"),
-        secrets=(*ledger, *_build_secrets(project)),
+        secrets=(*ledger, *_build_secrets(project), *signing),
         must_login=True,
     )
     by_hand = [
@@ -210,6 +216,31 @@ def _jobs_after(project: Project, channels: Mapping[str, str | None]) -> tuple[J
         if source is not None
     ]
     return (images, *by_hand)
+
+
+def _signing_secrets(project: Project) -> tuple[str, ...]:
+    """The private key, whose file is in base64 because not every store takes lines, and its
+    passphrase; nothing where the project signs nothing.
+    """
+    if project.signing is None or not project.images:
+        return ()
+    return (SIGNING_KEY, project.signing.passphrase_env)
+
+
+def _sign(project: Project) -> Step:
+    """The key is a file for one command, and only its owner may read it."""
+    key = f"{WORK}/signing.key"
+    return Step(
+        "Sign the images",
+        (
+            "set +x",
+            f"(umask 077 && printf '%s' \"${{{SIGNING_KEY}:?is not set}}\" | base64 -d > {key})",
+            "code=0",
+            f"bootcfleet image sign {' '.join(project.images)} --key {key} || code=$?",
+            f"rm -f {key}",
+            '[ "$code" -eq 0 ]',
+        ),
+    )
 
 
 def _promote(source: str, channel: str) -> str:

@@ -112,6 +112,11 @@ def test_secrets_go_to_the_jobs_that_need_them() -> None:
         "update": (),
     }
     assert found.secrets == ("REGISTRY_USER", "REGISTRY_PASSWORD", ledger, "TOKEN")
+    body["signing"] = {"public_key": "acme.pub", "passphrase_env": "ACME_PASSPHRASE"}
+    found = make_pipeline(Project.model_validate(body), {}, package="bootcfleet")
+    images = next(job for job in found.jobs if job.name == "images")
+    assert images.secrets == (ledger, "TOKEN", "BOOTCFLEET_SIGNING_KEY", "ACME_PASSPHRASE")
+    assert not any("ACME_PASSPHRASE" in job.secrets for job in found.jobs if job is not images)
     assert pipeline().secrets == ("REGISTRY_USER", "REGISTRY_PASSWORD")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -39,6 +40,7 @@ PROJECT = Project.model_validate(
         "version": 1,
         "name": "acme",
         "registry": "registry.example.com/acme",
+        "signing": {"public_key": "acme.pub"},
         "ledger": "postgresql://fleet@db.example.com/fleet",
         "images": {
             "soe": {
@@ -64,6 +66,8 @@ def bare() -> Pipeline:
 
 
 SECRETS = {name: f"value of {name}" for name in (*pipeline().secrets, "BOOTCFLEET_PUSH_TOKEN")}
+KEY = "the lines\nof a key\n"
+SECRETS["BOOTCFLEET_SIGNING_KEY"] = base64.b64encode(KEY.encode()).decode()
 #: What each job calls of this program, written down anew: not taken from the model.
 EXPECTED = {
     "change": {
@@ -78,6 +82,7 @@ EXPECTED = {
             "image build --push --locked",
             "image lint",
             "image check --junit .bootcfleet/ci/checks.xml",
+            "image sign soe web edge --key .bootcfleet/ci/signing.key",
             "channel promote --all-images build dev --yes",
         ],
     },
@@ -134,7 +139,10 @@ def test_passwords_go_through_standard_input_alone(provider: Provider, tmp_path:
                 (SECRETS["REGISTRY_REDHAT_IO_USER"], "registry.redhat.io"),
             ], name
             passwords = [SECRETS["REGISTRY_PASSWORD"], SECRETS["REGISTRY_REDHAT_IO_PASSWORD"]]
+            if name == "images":
+                passwords.append(f"-rw------- {KEY}")
             assert ran.stdin == "".join(passwords)
+            assert not list((tmp_path / scenario).rglob("signing.key"))
             words = " ".join(" ".join(call) for call in ran.calls)
             for secret, value in SECRETS.items():
                 if not secret.endswith("_USER"):
@@ -195,7 +203,11 @@ def test_what_fails_ends_the_job(provider: Provider, tmp_path: Path) -> None:
     # Nothing is promoted that was not checked.
     images = run_all(provider, "main", tmp_path / "check", STUB_FAILS="image check")["images"]
     assert images.code == 3
+    assert not any("promote" in line or "sign" in line for line in called(images))
+    images = run_all(provider, "main", tmp_path / "sign", STUB_FAILS="image sign")["images"]
+    assert images.code != 0
     assert not any("promote" in line for line in called(images))
+    assert not list(tmp_path.rglob("signing.key"))
 
 
 @pytest.mark.parametrize(("code", "plan", "ends"), [

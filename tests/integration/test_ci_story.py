@@ -6,6 +6,7 @@ the ledger.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -30,8 +31,8 @@ ROOT = Path(__file__).parents[2]
 class Runners:
     """Runs jobs, each in a new clone."""
 
-    def __init__(self, folder: Path, pipeline: Pipeline) -> None:
-        self.folder, self.pipeline, self.count = folder, pipeline, 0
+    def __init__(self, folder: Path, pipeline: Pipeline, secrets: dict[str, str]) -> None:
+        self.folder, self.pipeline, self.secrets, self.count = folder, pipeline, secrets, 0
         (folder / "bin").mkdir()
         program = folder / "bin/bootcfleet"
         program.write_text(f'#!/bin/sh\nexec {sys.executable} -m bootcfleet "$@"\n')
@@ -46,6 +47,7 @@ class Runners:
         env = os.environ | {
             "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
+            **self.secrets,
         }
         output = ""
         # Installation and login are for machines without; the registry is on loopback.
@@ -111,8 +113,14 @@ def runners(
         f"version: 1\nname: acme\nregistry: {docker_registry}/ci-story\n"
         f"ledger: sqlite:///{tmp_path}/ledger.db\n"
         f"images: {{soe: {{base: '{tag}', template: tiny}}}}\n"
-        "channels: {dev: {checks: true, lint: true}, prod: {from: dev}}\n"
+        "signing: {public_key: acme.pub}\n"
+        "channels: {dev: {checks: true, lint: true, signature: true}, prod: {from: dev}}\n"
     )
+    passphrase = {"BOOTCFLEET_SIGNING_PASSPHRASE": "a passphrase"}
+    for name, value in passphrase.items():
+        monkeypatch.setenv(name, value)
+    bootcfleet(home, "image", "keygen", "--key", str(tmp_path / "acme.key"))
+    key = base64.b64encode((tmp_path / "acme.key").read_bytes()).decode()
     git(tmp_path, "init", "-q", "-b", "main", str(home))
     git(home, "add", ".")
     git(home, "commit", "-q", "-m", "A project")
@@ -120,7 +128,8 @@ def runners(
     git(home, "remote", "add", "origin", str(tmp_path / "origin.git"))
     project = load_project(home).project
     channels = {name: spec.from_ for name, spec in project.channels.items()}
-    yield Runners(tmp_path, make_pipeline(project, channels, package="bootcfleet"))
+    pipeline = make_pipeline(project, channels, package="bootcfleet")
+    yield Runners(tmp_path, pipeline, {"BOOTCFLEET_SIGNING_KEY": key, **passphrase})
     subprocess.run(
         ["podman", "rmi", "--force", "--ignore", f"{docker_registry}/ci-story/soe:0.1"],
         capture_output=True,
