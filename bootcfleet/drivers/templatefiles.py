@@ -1,4 +1,8 @@
-"""Reads template folders: the project's own over the shipped ones, file by file.
+"""Reads template folders: the project's own over the shipped ones.
+
+A template of the project that has its own ``Containerfile.j2`` is whole: nothing of
+the shipped one of that name is mixed in, so that an update of bootcfleet brings no
+file that its variables do not know. Otherwise files replace files, path by path.
 
 Symbolic links are refused: where one points depends on the machine, and a
 link out of the folder would carry a file of the builder into an image.
@@ -12,7 +16,14 @@ from importlib import resources
 from pathlib import Path
 
 from bootcfleet.domain.document import Document
-from bootcfleet.domain.template import CHECKS, CHECKS_FOLDER, METADATA, SourceFile, TemplateSet
+from bootcfleet.domain.template import (
+    CHECKS,
+    CHECKS_FOLDER,
+    CONTAINERFILE,
+    METADATA,
+    SourceFile,
+    TemplateSet,
+)
 from bootcfleet.drivers import yamlfile
 from bootcfleet.errors import ConfigError
 
@@ -39,13 +50,18 @@ def shipped_templates() -> Path:
 def load_templates(folders: Sequence[Path]) -> TemplateSet:
     """Read template folders; a file of an earlier folder replaces the same path of a later one.
 
-    A folder that does not exist has no files. Raises `ConfigError` for symbolic
-    links, files that cannot be read, and metadata that is not YAML.
+    A template with a ``Containerfile.j2`` takes nothing from later folders. A folder
+    that does not exist has no files. Raises `ConfigError` for symbolic links, files
+    that cannot be read, and metadata that is not YAML.
     """
     files: dict[str, SourceFile] = {}
     metadata: dict[str, Document] = {}
     for folder in reversed(folders):
-        for path, file in _walk(folder):
+        found = _walk(folder)
+        whole = {path.partition("/")[0] for path, _ in found if path.endswith(f"/{CONTAINERFILE}")}
+        files = {path: file for path, file in files.items() if path.partition("/")[0] not in whole}
+        metadata = {name: document for name, document in metadata.items() if name not in whole}
+        for path, file in found:
             files[path] = file
             parts = path.split("/")
             if len(parts) == 2 and parts[1] == METADATA:

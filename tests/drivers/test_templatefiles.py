@@ -39,6 +39,25 @@ def test_the_projects_file_replaces_the_shipped_one_path_by_path(tmp_path: Path)
     assert load_templates([own, shipped]).info("soe").description == "own"
 
 
+def test_a_template_with_its_own_containerfile_is_whole(tmp_path: Path) -> None:
+    """Else an update of bootcfleet would mix in files whose variables it does not have."""
+    shipped = write(
+        tmp_path / "shipped",
+        {
+            "soe/Containerfile.j2": "FROM x",
+            "soe/template.yaml": "variables: {new: {default: 1}}",
+            "soe/files/etc/new.j2": "{{ new }}",
+            "soe/checks.yaml": "checks: []",
+            "_shared/a.j2": "a",
+        },
+    )
+    own = write(tmp_path / "own", {"soe/Containerfile.j2": "FROM y"})
+    found = load_templates([own, shipped])
+    assert set(found.files) == {"soe/Containerfile.j2", "_shared/a.j2"}
+    assert found.info("soe").variables == {}
+    assert not found.checks
+
+
 def test_the_executable_bit_is_kept(tmp_path: Path) -> None:
     write(tmp_path, {"soe/files/run": "x", "soe/files/data": "x"})
     (tmp_path / "soe/files/run").chmod(0o711)
