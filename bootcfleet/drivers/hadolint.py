@@ -9,6 +9,7 @@ of its directory, obeys ``# hadolint ignore=…`` and prints a JSON list of
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 
 from bootcfleet.domain.lint.model import CONTAINERFILE, Finding, Severity
@@ -30,6 +31,7 @@ LEFT_OUT = {
     "DL4006": "BCF107 says it, and knows which pipes matter",
 }
 
+_LOCALHOST = re.compile(r"^(\s*FROM\s+(?:--\S+\s+)*)localhost:(?=\d+/)", re.M | re.I)
 _LEVELS = {"error": Severity.ERROR, "warning": Severity.WARNING}
 #: Seconds for one Containerfile.
 _TIMEOUT = 60.0
@@ -52,9 +54,22 @@ class Hadolint:
     def check(self, containerfile: str) -> HadolintResult:
         """Look at a Containerfile.
 
-        Raises `FleetError` when hadolint is there and cannot do its work, such
-        as with a configuration file that is wrong.
+        What hadolint's parser does not know (heredocs in some forms, a registry
+        like ``localhost:5000``) is a note and no finding: whether a builder takes
+        it is BCF100's to say. Raises `FleetError` when hadolint is there and
+        cannot do its work, such as with a configuration file that is wrong.
         """
+        result = self._run(containerfile)
+        if _unread(result):
+            # A registry without a dot in its name is all that we write and it cannot read.
+            result = self._run(_LOCALHOST.sub(r"\g<1>localhost.localdomain:", containerfile))
+        unread = _unread(result)
+        if unread:
+            where = f"hadolint cannot read line {unread[0].line}"
+            return HadolintResult(None, f"{where}: its rules were not looked at")
+        return result
+
+    def _run(self, containerfile: str) -> HadolintResult:
         argv = ["hadolint", "--no-fail", "--format", "json", "-"]
         try:
             result = self._executor.run(argv, stdin=containerfile.encode(), timeout=_TIMEOUT)
@@ -76,6 +91,10 @@ class Hadolint:
                 details=said[-5:],
             ) from error
         return HadolintResult(found)
+
+
+def _unread(result: HadolintResult) -> list[Finding]:
+    return [one for one in result.findings or () if one.rule == "DL1000"]
 
 
 def _finding(entry: dict[str, object]) -> Finding:

@@ -73,6 +73,15 @@ def test_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.note == "hadolint is not installed: its rules were not looked at"
 
 
+def test_what_it_cannot_read_is_said_and_is_no_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = '[{"code":"DL1000","column":1,"file":"-","level":"error","line":7,"message":"x"}]'
+    result = fake(tmp_path, f"cat > /dev/null; echo '{entry}'", monkeypatch).check("FROM a\n")
+    assert result.findings is None
+    assert result.note == "hadolint cannot read line 7: its rules were not looked at"
+
+
 @pytest.mark.integration
 def test_the_real_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sysconfig
@@ -87,6 +96,8 @@ def test_the_real_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = Hadolint(LocalExecutor(cwd=tmp_path)).check(text)
     assert result.findings is not None
     assert [(one.rule, one.line) for one in result.findings] == [("DL3020", 2), ("SC2016", 4)]
+    local = text.replace("a.example/b:1", "localhost:5000/a/b:1")
+    assert Hadolint(LocalExecutor(cwd=tmp_path)).check(local) == result
     (tmp_path / ".hadolint.yaml").write_text("ignored: [SC2016]\n")
     result = Hadolint(LocalExecutor(cwd=tmp_path)).check(text)
     assert result.findings is not None
