@@ -264,3 +264,17 @@ def test_the_copy_is_the_history(project: ChannelProject, three: list[str]) -> N
         copy = read_mirror(channels, channels.repository("web"), "dev")
         assert copy == channels.store.history("web", "dev")
         assert read_mirror(channels, channels.repository("web"), "test") == ()
+
+
+def test_what_was_pruned_is_not_missed(
+    project: ChannelProject, three: list[str], lab: LabRegistry
+) -> None:
+    with project.open() as channels:
+        lab.store.delete_manifest("acme/web", three[0])
+        assert only(verify(channels)).kind is FindingKind.KEEP
+        gone = {
+            "repository": f"{lab.address}/acme/web",
+            "manifests": [{"digest": three[0], "tags": []}],
+        }
+        channels.record("channel.prune", "web", "started", digests={}, details=gone)
+        assert verify(channels) == ()

@@ -12,8 +12,12 @@ import pytest
 from bootcfleet.domain.channel import ChannelAction, check_history
 from bootcfleet.domain.checkfile import checks_hash
 from bootcfleet.domain.evidence import EvidenceKind, EvidenceOutcome
+from bootcfleet.domain.gate import GateResult
+from bootcfleet.domain.reference import Digest, ImageRef
 from bootcfleet.drivers.command import LocalExecutor
 from bootcfleet.drivers.labregistry import LabRegistry
+from bootcfleet.drivers.signatures import Signatures
+from bootcfleet.drivers.signingkey import PrivateKey, generate
 from bootcfleet.errors import ChecksFailedError, FleetError, UsageError
 from bootcfleet.ops.check import project_checks
 from bootcfleet.ops.evidence import record_evidence
@@ -344,3 +348,30 @@ def test_checks_that_changed_since_they_passed_are_stale(lab: LabRegistry, tmp_p
     (_, gate) = plan.refused[0]
     assert gate.message == "check is stale: the checks have changed since"
     assert gate.hint == f"bootcfleet image check web --digest {digest}"
+
+
+def test_a_signature_is_looked_at_and_not_only_its_record(
+    project: ChannelProject, lab: LabRegistry
+) -> None:
+    """With a key in the project: evidence of a signature that is not there is none."""
+    pair = generate(b"pass phrase")
+    (project.folder / "cosign.pub").write_bytes(pair.public)
+    text = (project.folder / "bootcfleet.yaml").read_text()
+    (project.folder / "bootcfleet.yaml").write_text(
+        text.replace("prod: {", "prod: {signature: true, ") + "signing: {public_key: cosign.pub}\n"
+    )
+    digest = project.push("web", "1")
+
+    def signature() -> GateResult:
+        with project.open() as channels:
+            plan = plan_promotion(channels, ["web"], digest, "prod")
+            (gate,) = (gate for gate in plan.moves[0].gates if gate.name == "signature")
+            return gate
+
+    project.prove(EvidenceKind.SIGN, "web", digest, EvidenceOutcome.PASSED)
+    assert not signature().ok
+    assert signature().message.startswith(f"{digest} is not signed with this key: ")
+    ref = ImageRef.parse(f"{lab.address}/acme/web")
+    key = PrivateKey(pair.private, b"pass phrase", "key")
+    Signatures(project.client).add(ref, Digest(digest), key)
+    assert signature().ok
