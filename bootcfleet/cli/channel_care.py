@@ -17,7 +17,89 @@ ImageNames = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``bootcfleet channel``."""
+    app.command("import")(import_images)
+    app.command("watch")(watch)
     app.command("prune")(prune)
+
+
+def import_images(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="The imports; all of them without a name.", show_default=False),
+    ] = None,
+    due: Annotated[
+        bool, typer.Option("--due", help="Only those whose time has come, for a timer.")
+    ] = False,
+    loop: Annotated[
+        bool, typer.Option("--loop", help="Go on, each in its interval, until ^C.")
+    ] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Only show how the last looks ended.")
+    ] = False,
+    dry_run: DryRunFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Follow images from outside (imports: in bootcfleet.yaml) into the project's registry.
+
+    Copies with all platforms and signatures, the digest unchanged, and moves the channel.
+    On a failure the channel stays at the last good digest. Exit code 1 when one failed.
+    """
+    from bootcfleet.cli.import_run import loop_imports, run_imports, show_imports
+
+    if status:
+        show_imports(names or [], as_json=as_json)
+    elif loop:
+        loop_imports(names or [], as_json=as_json)
+    else:
+        run_imports(names or [], due_only=due, dry_run=dry_run, as_json=as_json)
+
+
+def watch(
+    images: ImageNames = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option("--channel", "-c", help="Only this channel; repeatable.", show_default=False),
+    ] = None,
+    interval: Annotated[float, typer.Option(help="Seconds between two looks.", min=1)] = 60.0,
+    command: Annotated[
+        str | None,
+        typer.Option(
+            "--exec",
+            help="A command for each move, with BOOTCFLEET_IMAGE, _CHANNEL, _DIGEST, _BEFORE and "
+            "_REFERENCE in its environment.",
+            show_default=False,
+        ),
+    ] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(
+            help="An address that each move is posted to, as JSON.",
+            envvar="BOOTCFLEET_WEBHOOK",
+            show_default=False,
+        ),
+    ] = None,
+    once: Annotated[
+        bool,
+        typer.Option("--once", help="Look once, and tell what moved since the last such look."),
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Look at the channels' tags and tell when one moves, whoever moved it.
+
+    A command or webhook that fails is tried again, later and later, until it works or the
+    channel moves on. With --once, exit code 1 when one failed.
+    """
+    from bootcfleet.cli.watch_run import run_watch
+
+    run_watch(
+        images or [],
+        channel or [],
+        interval=interval,
+        command=command,
+        webhook=webhook,
+        once=once,
+        as_json=as_json,
+    )
 
 
 def prune(

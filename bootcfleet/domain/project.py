@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from bootcfleet.domain.bootclint import BootcLintPolicy
+from bootcfleet.domain.channel_import import ImportSpec, check_imports
 from bootcfleet.domain.channel_spec import ChannelName, ChannelSpec, check_channels
 from bootcfleet.domain.document import Document, validate
 from bootcfleet.domain.reference import ImageRef, Platform, valid_name
@@ -222,6 +223,11 @@ class Project(_Strict):
         default_factory=dict, description="The channels that images go through, by name."
     )
 
+    imports: dict[ImageName, ImportSpec] = Field(
+        default_factory=dict,
+        description="Images from outside that are followed into the own registry, by name.",
+    )
+
     @field_validator("name")
     @classmethod
     def _name_is_plain(cls, value: str) -> str:
@@ -264,4 +270,5 @@ def parse_project(document: Document) -> Project:
     """Read a project.  Raises `ConfigError` with file, line and field."""
     project = validate(document, Project)
     check_channels(document, project.channels, images=project.images, version=project.image_version)
+    check_imports(document, project.imports, images=project.images, registry=project.registry)
     return project

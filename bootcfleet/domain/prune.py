@@ -18,7 +18,7 @@ from bootcfleet.domain.audit import AuditEntry
 #: that keep the digests of a channel's history.
 _OWN = re.compile(
     r"bf-[0-9a-f]{32}|[0-9]{8}|[0-9a-f]{12}(?:-dirty)?"
-    r"|[a-z](?:[a-z0-9._-]*[a-z0-9])?-[0-9]{8}T[0-9]{4}Z-[0-9a-f]{12}"
+    r"|[A-Za-z0-9_][A-Za-z0-9._-]*-[0-9]{8}T[0-9]{4}Z-[0-9a-f]{12}"
 )
 #: The tag of what belongs to a digest: a list of referrers, a signature, an attestation.
 _BELONGS = re.compile(r"sha256-([0-9a-f]{64})(?:\.[A-Za-z0-9._-]+)?")

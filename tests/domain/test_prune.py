@@ -68,7 +68,8 @@ def build(number: int, *tags: str, at: datetime | None = OLD, **more: object) ->
         ("channel-prod.history", False),
         ("bf-short", False),
         ("2026112", False),
-        ("PROD-20261121T0301Z-0123456789ab", False),
+        ("42-20261121T0301Z-0123456789ab", True),
+        ("-20261121T0301Z-0123456789ab", False),
         ("prod-20261121T0301Z-0123456789ab-x", False),
     ],
 )
