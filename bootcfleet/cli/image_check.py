@@ -30,6 +30,9 @@ def check(
     no_boot: Annotated[
         bool, typer.Option("--no-boot", help="Do not try systemd; what needs it is skipped.")
     ] = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", help="Images checked at the same time.", min=1, max=64)
+    ] = 2,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the containers running, to look around.")
     ] = False,
@@ -46,5 +49,11 @@ def check(
         show_status(names or [], as_json=as_json)
     else:
         run_checks(
-            names or [], digest=digest, junit=junit, boot=not no_boot, keep=keep, as_json=as_json
+            names or [],
+            digest=digest,
+            junit=junit,
+            boot=not no_boot,
+            keep=keep,
+            jobs=jobs,
+            as_json=as_json,
         )

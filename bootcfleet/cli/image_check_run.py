@@ -9,13 +9,13 @@ from pathlib import Path
 
 from bootcfleet.cli.output import Output
 from bootcfleet.domain.check import CheckReport, Outcome
-from bootcfleet.domain.event import ignore
+from bootcfleet.domain.event import Event
 from bootcfleet.domain.junit import junit_xml
 from bootcfleet.drivers.command import LocalExecutor, write_atomic
 from bootcfleet.drivers.podman import Podman
 from bootcfleet.errors import ChecksFailedError, FleetError, UsageError
 from bootcfleet.ops.audit import open_ledger, recorder
-from bootcfleet.ops.check import check_image, record_report
+from bootcfleet.ops.checkmany import check_images
 from bootcfleet.ops.checkstatus import CheckStatus, check_statuses, chosen, reference_of
 from bootcfleet.ops.project import load_project
 from bootcfleet.ops.render import ProjectImages
@@ -28,9 +28,10 @@ def run_checks(
     junit: Path | None,
     boot: bool,
     keep: bool,
+    jobs: int,
     as_json: bool,
 ) -> None:
-    """Check images one after another, record each result, and show them all."""
+    """Check images, record each result, and show them all."""
     output = Output(as_json=as_json)
     executor = LocalExecutor()
     loaded = load_project()
@@ -38,27 +39,37 @@ def run_checks(
     wanted = chosen(images, names)
     if digest is not None and len(names) != 1:
         raise UsageError("--digest needs exactly one image", hint="name it: image check NAME …")
-    references = {name: reference_of(images, name, digest) for name in wanted}
+    references: dict[str, str] = {}
+    problems: dict[str, FleetError] = {}
+    for name in wanted:
+        try:
+            references[name] = reference_of(images, name, digest)
+        except UsageError as error:
+            # Of all images those that are there are checked; one that is named must be there.
+            if names:
+                raise
+            problems[name] = error
     Podman(executor).require()
     started = datetime.now(UTC)
     reports: list[CheckReport] = []
-    problems: dict[str, FleetError] = {}
+
+    def said(event: Event) -> None:
+        if output.terminal and event.kind == "image.check.started":
+            output.line(f"{event.subject}: {event.message}")
+
     with recorder(loaded) as record:
-        for name, reference in references.items():
-            try:
-                report = check_image(
-                    images, name, reference, executor, ignore, boot=boot, keep=keep
-                )
-            except FleetError as error:
-                if len(references) == 1:
-                    raise
-                problems[name] = error
+        for name, result in check_images(
+            images, references, executor, record, jobs=jobs, boot=boot, keep=keep, emit=said
+        ):
+            if isinstance(result, FleetError):
+                problems[name] = result
                 continue
-            record_report(record, report)
-            reports.append(report)
+            reports.append(result)
             if not as_json:
                 template = loaded.project.images[name].template or name
-                _show(output, report, f"{loaded.project.templates}/{template}/checks.yaml")
+                _show(output, result, f"{loaded.project.templates}/{template}/checks.yaml")
+    if len(wanted) == 1 and problems:
+        raise problems[wanted[0]]
     if junit is not None:
         write_atomic(junit, junit_xml(reports, started))
     if as_json:
@@ -71,11 +82,10 @@ def _judge(reports: Sequence[CheckReport], problems: dict[str, FleetError]) -> N
     red = [report.image for report in reports if not report.ok] + list(problems)
     if red:
         total = len(reports) + len(problems)
-        details = [f"{name}: {error.message}" for name, error in problems.items()]
         raise ChecksFailedError(
             f"{len(red)} of {total} images {'is' if len(red) == 1 else 'are'} not green: "
             f"{', '.join(red)}",
-            details=details,
+            details=[f"{name}: {error.message}" for name, error in problems.items()],
         )
 
 
@@ -95,22 +105,11 @@ def _show(output: Output, report: CheckReport, file: str) -> None:
         word = result.outcome.value + (" (optional)" if result.check.optional else "")
         owner = "" if result.check.image == report.image else f" ({result.check.image}'s)"
         rows.append(
-            [
-                word,
-                result.check.name + owner,
-                _relative(result.check.where),
-                result.expected,
-                result.found,
-            ]
+            [word, result.check.name + owner, result.check.where, result.expected, result.found]
         )
     if rows:
         output.table(["RESULT", "CHECK", "WHERE", "EXPECTED", "FOUND"], rows)
     output.line()
-
-
-def _relative(where: str) -> str:
-    """A path below the working directory, as one would type it."""
-    return where.removeprefix(f"{Path.cwd()}/")
 
 
 def show_status(names: Sequence[str], *, as_json: bool) -> None:
@@ -125,7 +124,7 @@ def show_status(names: Sequence[str], *, as_json: bool) -> None:
     else:
         output.table(
             ["IMAGE", "CHECKS", "DIGEST", "WHEN", "WHAT"],
-            [[s.image, s.state.value, s.digest or "not built", _when(s), s.message] for s in found],
+            [[s.image, s.state.value, s.digest or "", _when(s), s.message] for s in found],
         )
     red = [status.image for status in found if not status.ok]
     if red:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 
+from bootcfleet.domain.build import LastBuild
 from bootcfleet.domain.check import (
     Check,
     CheckReport,
@@ -29,15 +32,20 @@ from bootcfleet.ops.systemcheck import Clock, Sleep, check_system
 MAX_KEPT = 500
 
 
-def project_checks(images: ProjectImages, name: str) -> tuple[Check, ...]:
+def project_checks(
+    images: ProjectImages, name: str, *, last: Mapping[str, LastBuild] | None = None
+) -> tuple[Check, ...]:
     """The checks of an image: its parents', its template's, and its own in ``bootcfleet.yaml``.
 
-    Raises `ConfigError` with file and line, `UsageError` for a name that is no image.
+    `last` spares reading the last builds for each of many images. Files below the project are
+    named from its root. Raises `ConfigError` with file and line, `UsageError` for a name that is
+    no image.
     """
     known = images.loaded.project.images
     if name not in known:
         raise UsageError(f"the project has no image {name!r}", hint=did_you_mean(name, known))
-    last = images.files.last_builds()
+    if last is None:
+        last = images.files.last_builds()
     chain: list[list[CheckSource]] = []
     current: str | None = name
     while current is not None and current in known and len(chain) <= len(known):
@@ -53,7 +61,8 @@ def project_checks(images: ProjectImages, name: str) -> tuple[Check, ...]:
             sources.append(CheckSource(current, images.loaded.document, context, at))
         chain.insert(0, sources)
         current = spec.from_
-    return checks_of(chain)
+    root = f"{images.loaded.root}/"
+    return tuple(replace(one, file=one.file.removeprefix(root)) for one in checks_of(chain))
 
 
 def check_image(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from bootcfleet.domain.build import LastBuild
 from bootcfleet.domain.check import Outcome
 from bootcfleet.domain.checkfile import checks_hash
 from bootcfleet.domain.document import did_you_mean
@@ -16,7 +17,7 @@ from bootcfleet.domain.reference import Digest, ImageRef
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.errors import UsageError
 from bootcfleet.ops.check import project_checks
-from bootcfleet.ops.evidence import latest_evidence
+from bootcfleet.ops.evidence import latest_by_digest
 from bootcfleet.ops.render import ProjectImages
 
 
@@ -91,32 +92,44 @@ def check_statuses(
 ) -> tuple[CheckStatus, ...]:
     """The state of each image's last build.  Raises `ConfigError` for checks that are wrong."""
     last = images.files.last_builds()
+    proven = latest_by_digest(ledger, EvidenceKind.CHECK)
     found = []
     for name in names:
         if name not in last:
             found.append(CheckStatus(name, CheckState.NOT_BUILT))
             continue
         digest = last[name].reference.rpartition("@")[2]
-        evidence = latest_evidence(ledger, EvidenceKind.CHECK, digest)
-        state, message = _state(images, name, evidence)
+        evidence = proven.get(digest)
+        state, message = _state(images, name, evidence, last)
         at = evidence.at if evidence else None
         found.append(CheckStatus(name, state, digest, at, message))
     return tuple(found)
 
 
-def stale_checks(images: ProjectImages, name: str, evidence: Evidence) -> str | None:
+def stale_checks(
+    images: ProjectImages,
+    name: str,
+    evidence: Evidence,
+    *,
+    last: Mapping[str, LastBuild] | None = None,
+) -> str | None:
     """Why evidence no longer proves what the checks of today ask for, or None.
 
     Evidence that does not say which checks there were is taken as it is.
     Raises `ConfigError` for checks of today that are wrong.
     """
     recorded = evidence.details.get("checks_hash")
-    if recorded in (None, checks_hash(project_checks(images, name))):
+    if recorded is None or recorded == checks_hash(project_checks(images, name, last=last)):
         return None
     return "the checks have changed since"
 
 
-def _state(images: ProjectImages, name: str, evidence: Evidence | None) -> tuple[CheckState, str]:
+def _state(
+    images: ProjectImages,
+    name: str,
+    evidence: Evidence | None,
+    last: Mapping[str, LastBuild],
+) -> tuple[CheckState, str]:
     if evidence is None:
         return CheckState.NEVER_RUN, ""
     counts = evidence.details.get("counts", {})
@@ -129,7 +142,7 @@ def _state(images: ProjectImages, name: str, evidence: Evidence | None) -> tuple
             return CheckState.FAILED, said
         case EvidenceOutcome.SKIPPED:
             return CheckState.SKIPPED, said
-    stale = stale_checks(images, name, evidence)
+    stale = stale_checks(images, name, evidence, last=last)
     return (CheckState.STALE, stale) if stale else (CheckState.GREEN, said)
 
 

@@ -31,6 +31,15 @@ def latest_evidence(ledger: Ledger, kind: EvidenceKind, digest: str) -> Evidence
     return None
 
 
+def latest_by_digest(ledger: Ledger, kind: EvidenceKind) -> dict[str, Evidence]:
+    """The newest evidence of its kind about every digest, in one look.  Raises `FleetError`."""
+    found: dict[str, Evidence] = {}
+    for entry in ledger.entries(action=kind.value):
+        if entry.action == kind.value and "image" in entry.digests:
+            found[entry.digests["image"]] = _evidence(kind, entry)
+    return found
+
+
 def _evidence(kind: EvidenceKind, entry: AuditEntry) -> Evidence:
     try:
         outcome = EvidenceOutcome(entry.outcome)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from bootcfleet.domain.check import Check, CheckResult, Mode, Outcome
 from bootcfleet.domain.checkfacts import distinct
 from bootcfleet.domain.checkjudge import commands, judge, questions
+from bootcfleet.domain.checkkinds import HttpCheck
 from bootcfleet.drivers.checkprobe import probe
 from bootcfleet.drivers.command import Executor
 
@@ -44,7 +45,10 @@ def check_system(
     while waiting:
         asked = distinct(q for check in waiting.values() for q in questions(check, mode))
         ran = dict(pair for check in waiting.values() for pair in commands(check))
-        facts = probe(executor, asked, tuple(ran.items()))
+        # What waits for an answer over HTTP may take its own time, one after another.
+        specs = [check.spec for check in waiting.values()]
+        slow = sum(spec.timeout for spec in specs if isinstance(spec, HttpCheck))
+        facts = probe(executor, asked, tuple(ran.items()), timeout=120.0 + slow)
         passed = monotonic() - begun
         for number, check in list(waiting.items()):
             results[number] = judge(check, facts, mode)

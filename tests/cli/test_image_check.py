@@ -153,10 +153,10 @@ def test_json_and_junit(rig: Rig) -> None:
     assert (web["image"], web["digest"], web["local"], web["ok"]) == ("web", ids["web"], True, True)
     assert web["checks"][0] == {
         "name": "file /etc/passwd", "kind": "file", "image": "soe", "outcome": "passed",
-        "where": f"{rig.root}/containerfiles/plain/checks.yaml:3", "optional": False,
+        "where": "containerfiles/plain/checks.yaml:3", "optional": False,
         "expected": "", "found": "",
     }  # fmt: skip
-    assert web["checks"][1]["where"] == f"{rig.root}/bootcfleet.yaml:6"
+    assert web["checks"][1]["where"] == "bootcfleet.yaml:6"
     text = Path("out/checks.xml").read_text()
     assert '<testcase name="command echo hello" classname="web" />' in text
 
@@ -212,6 +212,15 @@ def test_one_image_that_cannot_run_does_not_hide_the_others(rig: Rig) -> None:
         "error: 1 of 2 images is not green: web",
         f"  web: the image {ids['web']} is not in podman's storage any more",
     ]
+
+
+def test_of_all_images_those_that_were_built_are_checked(rig: Rig) -> None:
+    assert run(["image", "build", "soe"]) == 0
+    out, err = rig(ends=3)
+    assert out[0] == "soe: PASSED: 1 passed (booted)"
+    assert err == [
+        "error: 1 of 2 images is not green: web", "  web: web was not built here yet",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
