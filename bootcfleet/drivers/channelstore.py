@@ -273,8 +273,15 @@ def _entry(body: str) -> ChannelEntry:
 
 
 def _intent(row: sa.Row[Any]) -> Intent:
-    moves = tuple(Move.from_json(one) for one in json.loads(row.body)["moves"])
-    return Intent(row.train, datetime.fromisoformat(row.at), row.actor, moves)
+    try:
+        moves = tuple(Move.from_json(one) for one in json.loads(row.body)["moves"])
+        return Intent(row.train, datetime.fromisoformat(row.at), row.actor, moves)
+    except (TypeError, ValueError, KeyError, RecursionError) as error:
+        raise FleetError(
+            f"the moves {row.train} cannot be read: a newer bootcfleet wrote them, or they were "
+            "changed",
+            hint="upgrade this bootcfleet",
+        ) from error
 
 
 def _busy(pair: Pair, other: Intent) -> ChannelTakenError:

@@ -42,7 +42,7 @@ class _FileHold:
 
     def release(self) -> None:
         # Removed while it is still locked: who opens it from now on makes a new one.
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             self._path.unlink()
         os.close(self._descriptor)
 
@@ -72,7 +72,8 @@ def _take(db: LedgerDb, name: str) -> _FileHold | _SessionHold | None:
     if db.engine.dialect.name == "sqlite":
         path = Path(f"{db.where}.{name}.lock")
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            # To read is enough for a lock: what another user's killed process left is no obstacle.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise FleetError(f"{path} cannot be written: {error.strerror}") from error
         try:

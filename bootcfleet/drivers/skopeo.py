@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.drivers.command import Executor
-from bootcfleet.drivers.registryconf import is_loopback
+from bootcfleet.drivers.registryconf import has_own_ca, is_loopback
 from bootcfleet.errors import FleetError
 
 
@@ -50,4 +50,5 @@ class Skopeo:
 
 def _tls(side: str, ref: ImageRef) -> list[str]:
     """Loopback registries may speak plain HTTP, as for `RegistryClient`; else registries.conf."""
-    return [f"--{side}-tls-verify=false"] if is_loopback(ref.registry) else []
+    plain = is_loopback(ref.registry) and not has_own_ca(ref.registry)
+    return [f"--{side}-tls-verify=false"] if plain else []

@@ -200,7 +200,7 @@ def _size(channels: Channels, spec: ChannelSpec, candidate: Candidate) -> GateRe
     before = channels.repository(candidate.image, candidate.channel).with_digest(
         Digest(candidate.found)
     )
-    hint = f"bootcfleet image diff {before.name}@{candidate.found} {candidate.digest}"
+    hint = f"bootcfleet image diff {before} {candidate.at.name}@{candidate.digest}"
     try:
         size = _largest(channels, before, candidate)
     except FleetError as error:

@@ -224,3 +224,13 @@ def test_a_lock_ends_with_its_process(store: ChannelStore, tmp_path: Path) -> No
     process.stdout.close()
     with hold(store.db, "t1") as held:
         assert held is not None
+
+
+def test_moves_of_a_newer_version(store: ChannelStore, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        connection.execute(
+            "INSERT INTO channel_intent VALUES (1, 't9', 'open', ?, 'ann', ?)",
+            (NOW.isoformat(), '{"moves": [{"gates": [], "teleport": true}]}'),
+        )
+    with pytest.raises(FleetError, match="the moves t9 cannot be read: a newer bootcfleet"):
+        store.open_intents()

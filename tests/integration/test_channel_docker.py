@@ -19,7 +19,7 @@ from bootcfleet.drivers.registryconf import RegistriesConf
 from bootcfleet.ops.channelmirror import restore_histories
 from bootcfleet.ops.channelverify import verify
 from bootcfleet.ops.promote import plan_promotion, promote, promote_now
-from tests.channelproject import ChannelProject
+from tests.channelproject import CHANNELS, ChannelProject
 from tests.drivers.certificates import PrivateCa
 from tests.integration.test_registry_docker import SECRET, USER, home, serve
 from tests.oddmanifests import push_forms
@@ -47,7 +47,8 @@ def test_every_form_with_a_password_and_a_private_ca(home: Path, tmp_path: Path)
         (home / "run/containers/auth.json").write_text(
             json.dumps({"auths": {address: {"auth": login}}})
         )
-        project = ChannelProject.make(tmp_path / "acme", address, images="web")
+        text = CHANNELS + f"  out: {{from: test, repository: {address}/released}}\n"
+        project = ChannelProject.make(tmp_path / "acme", address, text, images="web")
         with RegistryClient(conf=RegistriesConf([strict])) as client, project.open(client) as all_:
             web = ImageRef.parse(f"{address}/acme/web")
             for tag, digest in push_forms(client, str(web)).items():
@@ -60,6 +61,10 @@ def test_every_form_with_a_password_and_a_private_ca(home: Path, tmp_path: Path)
                 assert str(client.digest(web.with_tag(entry.keep))) == digest
             assert verify(all_) == ()
             assert len(all_.store.history("web", "test")) == 5
+            # skopeo finds the password and the CA where this client does.
+            (entry,) = promote_now(all_, ["web"], "test", "out")
+            assert entry.repository == f"{address}/released/web"
+            assert client.manifest(entry.reference) == after
         lost = ChannelProject.make(tmp_path / "lost", address, images="web")
         with RegistryClient(conf=RegistriesConf([strict])) as client, lost.open(client) as again:
             assert restore_histories(again) == {("web", "dev"): 5, ("web", "test"): 5}
