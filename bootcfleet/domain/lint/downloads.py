@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from bootcfleet.domain.lint.model import At, RuleSet, Severity, Step, Subject, decoded
-from bootcfleet.domain.lint.packages import dnf, sets_option
+from bootcfleet.domain.lint.packages import dnf, installs, sets_option
 
 _SET = RuleSet()
 RULES = _SET
@@ -108,3 +108,25 @@ def downloads(subject: Subject) -> Iterable[At]:
         if piped and into and into[0].name in _SHELLS:
             continue  # BCF212 says it.
         yield At(step.line, f"nothing proves that {step.name} got what was meant")
+
+
+@rule(
+    "BCF216",
+    Severity.WARNING,
+    "RPM from an address",
+    reason="dnf does not check the signature of a package that is named by URL or path "
+    "(localpkg_gpgcheck is off)",
+    source="dnf.conf(5) localpkg_gpgcheck; hadolint has no rule for it",
+    remedy="take it from a repository; or rpm --import its key and --setopt=localpkg_gpgcheck=1",
+)
+def remote_rpm(subject: Subject) -> Iterable[At]:
+    """``dnf install https://….rpm`` and ``rpm -i https://…``."""
+    for step in subject.final_steps:
+        words = installs(step) or ()
+        if step.name == "rpm" and step.command.has("-i", "-U", "-F", "--install", "--upgrade"):
+            words = step.command.operands
+        if sets_option(step, "localpkg_gpgcheck", "1|yes|true"):
+            continue
+        for word in words:
+            if re.match(r"(https?|ftp)://", word):
+                yield At(step.line, f"nothing proves that {word} is what was meant")

@@ -369,3 +369,21 @@ def units_in_etc(subject: Subject) -> Iterable[At]:
     for file in subject.placed:
         if re.match(r"/etc/systemd/(system|user)/", file.path):
             yield At(1, f"{file.path} may lie under /usr/lib/systemd", file.source)
+
+
+@rule(
+    "BCF317",
+    Severity.INFO,
+    "alternatives in a build",
+    reason="the state of the choice lies in /var/lib/alternatives, which no update reaches; the "
+    "links in /etc are merged with the host's",
+    source=f"alternatives(8); {_NOTES} (6)",
+    remedy="a link of your own under /usr/bin, or the full path in the unit",
+)
+def alternatives(subject: Subject) -> Iterable[At]:
+    """alternatives and update-alternatives that change something."""
+    for step in subject.final_steps:
+        if step.name in ("alternatives", "update-alternatives") and step.command.has(
+            "--set", "--install", "--config", "--auto", "--remove"
+        ):
+            yield At(step.line, f"{step.name} keeps its state in /var")

@@ -273,3 +273,39 @@ def policy(subject: Subject) -> Iterable[At]:
             continue
         if "insecureAcceptAnything" in kinds:
             yield At(1, "its default is insecureAcceptAnything", file.source)
+
+
+@rule(
+    "BCF611",
+    Severity.INFO,
+    "container that is not bound to the image",
+    reason="the host pulls it by itself at its first start: after an update it may be missing, or "
+    "the registry may be away",
+    source=f"bootc documentation, Logically bound images; {_NOTES} (20)",
+    remedy="RUN ln -s /usr/share/containers/systemd/NAME.container /usr/lib/bootc/bound-images.d/",
+)
+def unbound(subject: Subject) -> Iterable[At]:
+    """Quadlets with an image by digest that no RUN links."""
+    for file, parser, bound in _quadlets(subject):
+        if not bound and "@sha256:" in (_value(parser, "Image") or ""):
+            yield At(1, "nothing links it into bound-images.d", file.source)
+
+
+@rule(
+    "BCF612",
+    Severity.ERROR,
+    "CA certificate that nothing trusts",
+    reason="programs read the bundle that update-ca-trust makes out of the anchors, and it is made "
+    "once, in the image",
+    source=f"update-ca-trust(8); {_NOTES} (16)",
+    remedy="RUN update-ca-trust, after the COPY",
+)
+def ca_trust(subject: Subject) -> Iterable[At]:
+    """Files in the anchors' folders without an update-ca-trust after them."""
+    runs = [step.line for step in subject.final_steps if step.name == "update-ca-trust"]
+    for file in subject.placed:
+        anchor = re.match(
+            r"/(etc|usr/share)/pki/ca-trust(-source|/source)/(anchors|blocklist)/.", file.path
+        )
+        if anchor and not any(line > file.line for line in runs):
+            yield At(file.line, f"{file.path} is not in the bundle")

@@ -13,6 +13,7 @@ from bootcfleet.domain.lint.model import (
     At,
     RuleSet,
     Severity,
+    Step,
     Subject,
     decoded,
     writes,
@@ -139,7 +140,14 @@ _CODE = re.compile(r"\.(html?|js|css|md|svg|py|rb|go|c|h|txt|po)$")
     "reason when it is none",
 )
 def settings(subject: Subject) -> Iterable[At]:
-    """``password = value`` in settings; ``:`` only in YAML and JSON."""
+    """``password = value`` in settings and what a RUN writes; ``:`` only in YAML and JSON."""
+    for step in subject.steps:
+        if step.name in ("echo", "printf", "cat") and (list(writes(step)) or _piped(step)):
+            for word in (*step.command.arguments, *step.command.heredoc.split("\n")):
+                for line in word.replace("\\n", "\n").split("\n"):
+                    match = _SETTING.match(line)
+                    if match and match[2] == "=" and not _NO_SECRET.match(match[4]):
+                        yield At(step.line, f"{match[1]} has a value")
     for path, file in subject.files.items():
         if _CODE.search(path):
             continue
@@ -148,6 +156,10 @@ def settings(subject: Subject) -> Iterable[At]:
             match = _SETTING.match(line)
             if match and (match[2] == "=" or colon) and not _NO_SECRET.match(match[4]):
                 yield At(number, f"{match[1]} has a value", path)
+
+
+def _piped(step: Step) -> bool:
+    return step.command.pipe + 1 < step.command.pipe_length
 
 
 @rule(
@@ -287,3 +299,31 @@ def copied_secret(subject: Subject) -> Iterable[At]:
             stays = not path.startswith(("/run/", "/tmp/", "/dev/")) and path not in removed  # noqa: S108
             if stays and not path.endswith("/auth.json"):
                 yield At(step.line, f"{reads[0]} is written to {path}")
+
+
+_OPTION = re.compile(
+    r"--?(password|passwd|pass|passphrase|token|secret|api-?key|activation-?key|auth-?token)",
+    re.IGNORECASE,
+)
+
+
+@rule(
+    "BCF460",
+    Severity.ERROR,
+    "secret on a command line",
+    reason="the command is in the image's history, and in the log of every build",
+    source=f"podman-history(1); {_NOTES} (13), (25)",
+    remedy='read it from a secret\'s mount: --password-file, or "$(cat /run/NAME)"',
+)
+def command_line(subject: Subject) -> Iterable[At]:
+    """``--password=value``, ``--activationkey value`` with the value itself."""
+    for step in subject.steps:
+        words = step.command.arguments
+        for place, word in enumerate(words):
+            option, equals, value = word.partition("=")
+            if not _OPTION.fullmatch(option):
+                continue
+            if not equals:
+                value = words[place + 1] if place + 1 < len(words) else ""
+            if value and not value.startswith(("-", "$", "`", "/", "@", "<")):
+                yield At(step.line, f"{step.name} gets {option} with its value")

@@ -155,12 +155,13 @@ _CACHE_KEY = re.compile(r"hash|digest|checksum|sha256|cache_?key|revision", re.I
 
 @rule(
     "BCF105",
-    Severity.WARNING,
-    "bind mount that is no part of the cache key",
-    reason="podman takes RUN from its cache although the mounted files have changed, and ships "
-    "the old ones",
+    Severity.INFO,
+    "bind mount that is no part of podman's cache key",
+    reason="podman alone takes RUN from its cache although the mounted files have changed, and "
+    "ships the old ones; `bootcfleet image build` adds a key of its own",
     source=f"{_NOTES} (5), seen with podman 4.3.1; buildah#5400, buildah#6609, podman#22450",
-    remedy="COPY the same files before, or use an ARG with their checksum in the RUN",
+    remedy="for builds without bootcfleet: COPY the same files before, or use an ARG with their "
+    "checksum in the RUN",
 )
 def bind_mount(subject: Subject) -> Iterable[At]:
     """A bind mount without a COPY of the same source, or an ARG that is used, before it."""

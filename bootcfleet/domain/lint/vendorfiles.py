@@ -133,6 +133,7 @@ _READ = (
     (r"systemd/system-preset|systemd/user-preset", "preset"),
     (r"bootc/kargs\.d|bootc/install", "toml"),
     (r"udev/rules\.d", "rules"),
+    (r"greenboot/check/(?:required|wanted)\.d", "sh"),
 )
 
 
@@ -142,7 +143,7 @@ _READ = (
     "file whose name nobody reads",
     reason="the folder's program reads only one ending; the setting has no effect and no message "
     "says so",
-    source="tmpfiles.d(5), sysusers.d(5), sysctl.d(5), systemd.preset(5), bootc kargs.d",
+    source="tmpfiles.d(5), sysusers.d(5), sysctl.d(5), systemd.preset(5), bootc kargs.d, greenboot",
     remedy="give it the ending that the finding names",
 )
 def ending(subject: Subject) -> Iterable[At]:
