@@ -18,7 +18,7 @@ def update(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME]...",
+            metavar="NAME",
             help="The images whose bases are moved; all without a name.",
             show_default=False,
         ),

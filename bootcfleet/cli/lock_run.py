@@ -68,7 +68,9 @@ def _show(output: Output, update: LockUpdate, *, dry_run: bool) -> None:
     if dry_run:
         output.line(f"{FILE} would be written" if update.writes else f"{FILE} would stay as it is")
     elif update.writes:
-        output.line(f"wrote {FILE}; look at it and commit it: git diff {FILE}")
+        new = update.before is None
+        then = f"commit it: git add {FILE}" if new else f"look at what moved: git diff {FILE}"
+        output.line(f"wrote {FILE}; {then}")
     elif not update.failed:
         output.line("no base moved" if update.lock.pins else "the project has no base to pin")
 

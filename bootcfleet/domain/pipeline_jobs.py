@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
 
 from bootcfleet.domain.pipeline import (
     LOCK_BRANCH,
@@ -32,7 +31,6 @@ _OPEN = frozenset({"quay.io", "docker.io", "ghcr.io", "registry.fedoraproject.or
 
 def make_pipeline(
     project: Project,
-    channels: Mapping[str, str | None],
     *,
     package: str,
     branch: str = "main",
@@ -40,9 +38,8 @@ def make_pipeline(
 ) -> Pipeline:
     """The pipeline of a project.
 
-    `channels` has the channel that each one is promoted from, or None for one that
-    takes what was built; `package` is what pip installs.  Raises `UsageError` for what
-    cannot stand in a pipeline.
+    `package` is what pip installs, `branch` the one that is built, `folder` where the
+    project is in its repository.  Raises `UsageError` for what cannot stand in a pipeline.
     """
     if not re.fullmatch(r"[\w][\w./-]*", branch) or ".." in branch:
         raise UsageError(f"{branch!r} cannot be the name of a branch here")
@@ -51,7 +48,7 @@ def make_pipeline(
             f"{package!r} cannot be written into a pipeline",
             hint="a requirement of pip, for example bootcfleet==0.1.0, or a URL",
         )
-    jobs = (*_jobs_before(project), *_jobs_after(project, channels), _update())
+    jobs = (*_jobs_before(project), *_jobs_after(project), _update())
     if len({job.name for job in jobs}) < len(jobs):
         raise UsageError("two channels would be the same job; rename one of them")
     return Pipeline(
@@ -173,9 +170,10 @@ def _jobs_before(project: Project) -> tuple[Job, ...]:
     )
 
 
-def _jobs_after(project: Project, channels: Mapping[str, str | None]) -> tuple[Job, ...]:
+def _jobs_after(project: Project) -> tuple[Job, ...]:
     """Build, check and promote on the main branch; further promotions by hand."""
     ledger, junit = _ledger_secret(project), f"{WORK}/checks.xml"
+    channels = {name: spec.from_ for name, spec in project.channels.items()}
     first = [name for name, source in channels.items() if source is None]
     steps = [
         Step("Build and push what changed", ("bootcfleet image build --push --locked",)),
@@ -186,6 +184,9 @@ def _jobs_after(project: Project, channels: Mapping[str, str | None]) -> tuple[J
             Report(ReportKind.JUNIT, junit),
         ),
     ]
+    if any(spec.sbom is not False for spec in project.channels.values()):
+        attach = tuple(f"bootcfleet image sbom {name} --attach" for name in project.images)
+        steps.append(Step("Say what the images are made of", attach))
     signing = _signing_secrets(project)
     if signing:
         steps.append(_sign(project))

@@ -55,7 +55,6 @@ def plan_ci(
     project = loaded.project
     pipeline = make_pipeline(
         project,
-        {name: spec.from_ for name, spec in project.channels.items()},
         package=package or _package(project),
         branch=branch,
         folder=folder,

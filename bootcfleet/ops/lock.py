@@ -144,12 +144,12 @@ def _resolve(base: str, resolve: Resolve) -> Resolved:
     ref = ImageRef.parse(base)
     if ref.registry == "localhost":
         raise FleetError(
-            "is in podman's storage alone, so that another machine has none or another one",
+            "it is in podman's storage alone, so that another machine has none or another one",
             hint="push it to a registry, and declare it from there",
         )
     resolved = resolve(ref)
     if not resolved.platforms:
-        raise FleetError("has no image for a platform that bootc runs on")
+        raise FleetError("it has no image for a platform that bootc runs on")
     return resolved
 
 

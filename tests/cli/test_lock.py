@@ -85,15 +85,19 @@ def test_the_life_of_a_lock(registry: LabRegistry, say: Say) -> None:
     assert (code, err) == (0, "")
     assert rows(out)[2].startswith(f"{at}/rhel:10 added ")
     assert rows(out)[2].endswith(" 10.0 soe, web")
-    assert rows(out)[-1] == (
-        "wrote bootcfleet.lock; look at it and commit it: git diff bootcfleet.lock"
-    )
+    assert rows(out)[-1] == "wrote bootcfleet.lock; commit it: git add bootcfleet.lock"
     code, out, err = say("verify")
     assert (code, err) == (0, "")
     assert rows(out)[1].startswith(f"{at}/edge:1 ok ")
     assert rows(out)[1].endswith(" is there for linux/amd64")
     assert rows(out)[2].endswith(" is there for linux/amd64, linux/arm64")
     assert say("update") == (0, "no base moved\n", "")
+    rhel(registry, "10.1")
+    code, out, err = say("update", "web")
+    assert (code, err) == (0, "")
+    assert rows(out)[1].startswith(f"{at}/rhel:10 moved ")
+    assert rows(out)[1].endswith(" 10.0 → 10.1 soe, web")
+    assert rows(out)[2] == "wrote bootcfleet.lock; look at what moved: git diff bootcfleet.lock"
     assert say("update", "-n") == (0, "bootcfleet.lock would stay as it is\n", "")
 
 

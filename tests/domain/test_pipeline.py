@@ -16,10 +16,10 @@ def pipeline(
     *bases: str, registry: str = "r.example.com/acme", channels: Any = None, **more: Any
 ) -> Pipeline:
     images = {f"image{number}": {"base": base} for number, base in enumerate(bases)}
+    specs = {name: {"from": source} for name, source in (channels or {}).items()}
     body = {"version": 1, "name": "acme", "registry": registry, "images": images}
-    return make_pipeline(
-        Project.model_validate(body), channels or {}, **{"package": "bootcfleet", **more}
-    )
+    project = Project.model_validate({**body, "channels": specs})
+    return make_pipeline(project, **{"package": "bootcfleet", **more})
 
 
 def test_each_registry_that_asks_who_you_are_has_its_own_login() -> None:
@@ -102,7 +102,7 @@ def test_secrets_go_to_the_jobs_that_need_them() -> None:
             "b": {"from": "a", "secrets": [{"id": "t", "env": "TOKEN"}, {"id": "f", "file": "f"}]},
         },
     }
-    found = make_pipeline(Project.model_validate(body), {}, package="bootcfleet")
+    found = make_pipeline(Project.model_validate(body), package="bootcfleet")
     ledger = "BOOTCFLEET_LEDGER_PASSWORD"
     assert {job.name: job.secrets for job in found.jobs} == {
         "lock": (),
@@ -113,7 +113,7 @@ def test_secrets_go_to_the_jobs_that_need_them() -> None:
     }
     assert found.secrets == ("REGISTRY_USER", "REGISTRY_PASSWORD", ledger, "TOKEN")
     body["signing"] = {"public_key": "acme.pub", "passphrase_env": "ACME_PASSPHRASE"}
-    found = make_pipeline(Project.model_validate(body), {}, package="bootcfleet")
+    found = make_pipeline(Project.model_validate(body), package="bootcfleet")
     images = next(job for job in found.jobs if job.name == "images")
     assert images.secrets == (ledger, "TOKEN", "BOOTCFLEET_SIGNING_KEY", "ACME_PASSPHRASE")
     assert not any("ACME_PASSPHRASE" in job.secrets for job in found.jobs if job is not images)

@@ -127,8 +127,7 @@ def runners(
     git(tmp_path, "clone", "-q", "--bare", str(home), "origin.git")
     git(home, "remote", "add", "origin", str(tmp_path / "origin.git"))
     project = load_project(home).project
-    channels = {name: spec.from_ for name, spec in project.channels.items()}
-    pipeline = make_pipeline(project, channels, package="bootcfleet")
+    pipeline = make_pipeline(project, package="bootcfleet")
     yield Runners(tmp_path, pipeline, {"BOOTCFLEET_SIGNING_KEY": key, **passphrase})
     subprocess.run(
         ["podman", "rmi", "--force", "--ignore", f"{docker_registry}/ci-story/soe:0.1"],

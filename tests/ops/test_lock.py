@@ -199,10 +199,10 @@ def test_no_file_is_written_where_nothing_could_be_pinned(
     with pytest.raises(FleetError, match="2 bases were not resolved") as caught:
         made.require_all()
     assert caught.value.details == (
-        "localhost/mine:1 has no pin: is in podman's storage alone, so that another machine "
+        "localhost/mine:1 has no pin: it is in podman's storage alone, so that another machine "
         "has none or another one",
         "  push it to a registry, and declare it from there",
-        f"{RHEL} has no pin: has no image for a platform that bootc runs on",
+        f"{RHEL} has no pin: it has no image for a platform that bootc runs on",
     )
 
 
