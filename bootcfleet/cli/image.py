@@ -13,6 +13,7 @@ from bootcfleet.cli.image_diff import diff
 from bootcfleet.cli.image_lineage import lineage
 from bootcfleet.cli.image_lint import lint
 from bootcfleet.cli.image_revoke import restore, revoke
+from bootcfleet.cli.image_sbom import sbom
 from bootcfleet.cli.image_sign import keygen, policy, sign, verify
 from bootcfleet.cli.output import DryRunFlag, JsonFlag
 
@@ -155,3 +156,4 @@ app.command("sign")(sign)
 app.command("verify")(verify)
 app.command("keygen")(keygen)
 app.command("policy")(policy)
+app.command("sbom")(sbom)

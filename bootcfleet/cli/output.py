@@ -47,6 +47,13 @@ class Output:
         with self._lock:
             print(json.dumps(value, indent=2, ensure_ascii=False, default=str), flush=True)
 
+    def raw(self, data: bytes) -> None:
+        """A document as it is, to the byte."""
+        with self._lock:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+
     def json_line(self, value: Mapping[str, Any]) -> None:
         """One object of a stream, on a line of its own."""
         with self._lock:

@@ -31,7 +31,9 @@ class EvidenceKind(StrEnum):
     @property
     def command(self) -> str:
         """What makes such evidence."""
-        return f"bootcfleet {self.value.replace('.', ' ')}"
+        # A document that nobody can find proves nothing.
+        attach = " --attach" if self is EvidenceKind.SBOM else ""
+        return f"bootcfleet {self.value.replace('.', ' ')}{attach}"
 
 
 class EvidenceOutcome(StrEnum):

@@ -24,6 +24,7 @@ from bootcfleet.domain.unitfiles import is_unit, unit_states
 KARGS = "usr/lib/bootc/kargs.d"
 #: Where an RPM database may be, the likeliest first; the others link to it.
 RPM_DATABASES = ("usr/share/rpm", "usr/lib/sysimage/rpm", "var/lib/rpm")
+OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 #: Contents that ostree keeps once more under their names in the tree.
 _HIDDEN = "sysroot/ostree/"
 _SMALL = 1024 * 1024
@@ -35,7 +36,13 @@ def wanted_size(path: str) -> int:
     """How large (bytes) a file may be for its content to be kept; 0 for most."""
     if _DATABASE.fullmatch(path):
         return _LARGE
-    known = is_unit(path) or is_account_file(path) or is_firewall_file(path) or _is_kargs(path)
+    known = (
+        path in OS_RELEASE
+        or is_unit(path)
+        or is_account_file(path)
+        or is_firewall_file(path)
+        or _is_kargs(path)
+    )
     return _SMALL if known else 0
 
 

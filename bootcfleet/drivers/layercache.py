@@ -20,7 +20,7 @@ from bootcfleet.drivers.layerreader import read_layer
 from bootcfleet.errors import FleetError
 
 #: Changes with the form of the files and with what is kept: older ones are read anew.
-VERSION = 1
+VERSION = 2
 _CHUNK = 1 << 20
 
 

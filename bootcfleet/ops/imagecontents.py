@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bootcfleet.domain.imagefacts import RPM_DATABASES, ImageFacts, image_facts, wanted_size
@@ -48,6 +48,10 @@ class Reader:
         """A reader that remembers layers below the project's state folder."""
         cache = LayerCache(state_dir(loaded) / "cache" / "layers", wanted_size)
         return cls(client, executor, cache, platform)
+
+    def on(self, platform: Platform) -> Reader:
+        """The same reader for another platform."""
+        return replace(self, platform=platform)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
-import sqlite3
 import struct
 import tarfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from bootcfleet.domain.reference import Digest
 from bootcfleet.drivers.layercache import Layer, LayerCache
 from bootcfleet.drivers.layerreader import LayerError
 from bootcfleet.drivers.rpmdb import RpmDatabaseError, read_packages
+from tests.rpmheaders import database, header
 
 OBJECT = "sysroot/ostree/repo/objects/aa/bb.file"
 KEPT = "usr/lib/x"
@@ -158,15 +157,6 @@ def test_other_bytes_than_the_digest_says(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def header(*tags: tuple[int, int, int, bytes], count: int = 1) -> bytes:
-    """A header of tags (number, type, count, data)."""
-    index, store = b"", b"\0"
-    for tag, kind, number, data in tags:
-        index += struct.pack(">IIiI", tag, kind, len(store), number)
-        store += data
-    return struct.pack(">II", len(tags), len(store)) + index + store
-
-
 NAMED = (
     (1000, 6, 1, b"bash\0"), (1001, 6, 1, b"5.2\0"), (1002, 6, 1, b"3\0"),
 )  # fmt: skip
@@ -206,14 +196,6 @@ def test_the_files_of_a_header() -> None:
 def test_what_is_no_header(blob: bytes) -> None:
     with pytest.raises(HeaderError):
         parse_header(blob)
-
-
-def database(path: Path, blobs: Sequence[object]) -> Path:
-    with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB)")
-        connection.executemany("INSERT INTO Packages (blob) VALUES (?)", [(b,) for b in blobs])
-    connection.close()
-    return path
 
 
 def test_a_database(tmp_path: Path) -> None:

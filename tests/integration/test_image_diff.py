@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from spdx_tools.spdx.parser.parse_anything import parse_file
+from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from bootcfleet.cli.app import run
 from bootcfleet.domain.imagetree import Kind
@@ -228,3 +230,17 @@ def test_layers_of_zstd(
     assert kinds[-1].endswith("tar+zstd")
     assert image.tree.tree.entries["etc/compressed"].size == len(compression) + 1
     assert {p.name for p in image.installed.packages} >= {"nginx", "chrony"}
+
+
+def test_the_bill_of_materials_lists_what_rpm_lists(
+    child: Child, database: Path, reader: Reader, tmp_path: Path
+) -> None:
+    assert run(["image", "sbom", child.ref, "--tool", "builtin", "-o", "child.json"]) == 0
+    document = parse_file(str(tmp_path / "child.json"))
+    assert validate_full_spdx_document(document) == []
+    said = subprocess.run(
+        ["rpm", "--dbpath", str(database), "-qa", "--qf", "%{NAME} %{VERSION}-%{RELEASE}\n"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    ours = [f"{one.name} {one.version}" for one in document.packages[1:]]
+    assert sorted(ours) == sorted(said.splitlines())
