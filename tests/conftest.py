@@ -11,8 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.tools import need, need_root
+
+# A busy machine is no defect: timings never decide a test.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 # A shell starts what runs in its background with SIGINT ignored, nohup with SIGHUP, and both are
 # inherited: a test that presses ^C would wait for ever.
