@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from bootcfleet.domain.artifact import artifact_type_of
 from bootcfleet.domain.channel import ChannelAction, ChannelEntry, Move, keep_tag
 from bootcfleet.domain.channel_spec import BUILD
 from bootcfleet.domain.gate import GateResult
@@ -90,6 +91,12 @@ def promote_now(
     return promote(channels, plan_promotion(channels, images, source, channel, why=why))
 
 
+#: The configurations of images; old ones say nothing.
+_IMAGES = {
+    None,
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+}
 #: How a build ends that leaves a digest in the registry.
 _BUILT = {"built", "unchanged"}
 
@@ -196,6 +203,11 @@ def _plan_one(
     if found == str(at.digest) and last is not None and last.digest == found:
         return None
     manifest = channels.registry.manifest(at)
+    if not manifest.is_index and artifact_type_of(manifest) not in _IMAGES:
+        raise UsageError(
+            f"{source} of {image} is not an image, but {artifact_type_of(manifest)}",
+            hint=f"what there is: skopeo list-tags docker://{at.name}",
+        )
     candidate = Candidate(image, channel, source, at, manifest, found)
     return make_move(
         channels, candidate, ChannelAction.PROMOTE, why=why, gates=examine(channels, candidate)

@@ -306,6 +306,18 @@ def test_what_cannot_be(
     assert caught.value.message.startswith(message)
 
 
+def test_an_artifact_is_no_image(project: ChannelProject) -> None:
+    project.build("web", "1")
+    with project.open() as channels:
+        promote_now(channels, ["web"], "build", "dev")
+        with pytest.raises(UsageError) as caught:
+            plan_promotion(channels, ["web"], "channel-dev.history", "test")
+    assert caught.value.message == (
+        "channel-dev.history of web is not an image, but "
+        "application/vnd.bootcfleet.channel-history.v1+jsonl"
+    )
+
+
 def test_channels_are_declared(lab: LabRegistry, tmp_path: Path) -> None:
     assert "dev" in CHANNELS
     project = ChannelProject.make(tmp_path / "acme", lab.address, "  {}\n")

@@ -101,7 +101,9 @@ def whole(project: ChannelProject, old: dict[str, str], new: dict[str, str]) -> 
 
 def prepare(folder: Path, lab: LabRegistry) -> tuple[ChannelProject, dict[str, str]]:
     """soe is in dev already, and web is not; what soe is at."""
-    project = ChannelProject.make(folder, f"{lab.address}/{folder.name}", images="soe,web")
+    project = ChannelProject.make(
+        folder, f"{lab.address}/{folder.name}", "  dev: {}\n", images="soe,web"
+    )
     with project.open() as channels:
         digest = project.push("soe", "1")
         promote_now(channels, ["soe"], digest, "dev")
@@ -159,7 +161,7 @@ def test_where_tags_cannot_be_deleted(keeper: LabRegistry, killer: Killer, tmp_p
     arrived = []
     for step in itertools.count(step=2):
         project = ChannelProject.make(
-            tmp_path / str(step), f"{keeper.address}/stay{step}", images="soe,web"
+            tmp_path / str(step), f"{keeper.address}/stay{step}", "  dev: {}\n", images="soe,web"
         )
         new = {image: project.push(image, "2") for image in ("soe", "web")}
         with project.open() as channels:
