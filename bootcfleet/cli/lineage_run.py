@@ -60,7 +60,7 @@ class Desk:
     def learn(self, reference: ImageRef | None) -> None:
         """Follow labels upwards from an image that the ledger did not build."""
         if reference is not None and self.client is not None:
-            self.notes += learn(self.lineage, self.client, reference)
+            self.notes += learn(self.lineage, self.client, reference, everywhere=True)
 
 
 def show_lineage(word: str, *, up: bool, down: bool, registry: bool, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from bootcfleet.cli.output import Output, ask_secret
 from bootcfleet.domain.channel import ChannelEntry
 from bootcfleet.domain.impact import HostSurvey, Impact
+from bootcfleet.domain.reference import Digest, ImageRef
 from bootcfleet.errors import FleetError
 from bootcfleet.ops.channel import Channels, open_channels
 from bootcfleet.ops.lineage import Lineage, Located, learn, locate, same_registry
@@ -203,15 +204,46 @@ def run_restore(word: str, reason: str, *, yes: bool, as_json: bool) -> None:
 
 
 def show_uses(word: str, *, inventory: Path | None, hosts: bool, as_json: bool) -> None:
-    """Print what stands on an image, and where any of it is."""
+    """Print what stands on an image, and where any of it is.
+
+    The name of a base from outside (without a digest) stands for all its digests that
+    images were built on: where its tag points now says nothing of them.
+    """
     output = Output(as_json=as_json)
-    with _open(word, output) as desk:
-        survey = _survey(desk, inventory, hosts=hosts)
-        reached, notes = survey_impact(desk.channels, desk.lineage, desk.located, survey)
+    with open_channels(load_project(), emit=output.event) as channels:
+        lineage = Lineage.of(channels.ledger)
+        located = _bases(word, lineage) or [
+            locate(word, channels.loaded, lineage, channels.registry)
+        ]
+        survey = HostSurvey(False, "--no-hosts")
+        if hosts:
+            survey = survey_hosts(find_hosts(inventory, channels.loaded), ask_secret)
+        found = []
+        notes: list[str] = []
+        for one in located:
+            if one.reference is not None and same_registry(one.reference, channels.loaded):
+                notes += learn(lineage, channels.registry, one.reference)
+            reached, more = survey_impact(channels, lineage, one, survey)
+            found.append(reached)
+            notes += more
     if as_json:
-        output.json({**reached.to_json(), "notes": [*desk.notes, *notes]})
+        bodies = [{**reached.to_json(), "notes": notes} for reached in found]
+        output.json(bodies if len(bodies) > 1 else bodies[0])
         return
-    output.line(f"{reached.name or 'an image'} {reached.digest}")
-    _show_impact(output, reached)
-    for note in dict.fromkeys((*desk.notes, *notes)):
+    for reached in found:
+        output.line(f"{reached.name or 'an image'} {reached.digest}")
+        _show_impact(output, reached)
+    for note in dict.fromkeys(notes):
         output.line(f"note: {note}")
+
+
+def _bases(word: str, lineage: Lineage) -> list[Located]:
+    """The digests of a base that was named by its repository, by the ledger alone."""
+    if "/" not in word or "@" in word:
+        return []
+    name = ImageRef.parse(word).name
+    return [
+        Located(digest, ImageRef.parse(name).with_digest(Digest(digest)))
+        for digest in lineage.bases_in(name)
+        if lineage.made(digest) is None
+    ]

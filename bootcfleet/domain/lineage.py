@@ -143,6 +143,18 @@ class Lineage:
             if repository:
                 self._repositories.setdefault(base, repository)
 
+    def found_on(self, digest: str, base: str, repository: str) -> None:
+        """Note that an image stands on another one, which its layers tell and no label.
+
+        It may stand on others between the two: its parent stays unknown.
+        """
+        node = self._nodes.get(digest, digest)
+        self._alias(digest, node)
+        self._repositories.setdefault(digest, repository)
+        below = self._nodes.get(base, base)
+        self._alias(base, below)
+        self._children.setdefault(below, []).append(node)
+
     def __contains__(self, digest: object) -> bool:
         """Whether anything is known of a digest: as an image, or as something's base."""
         return str(digest) in self._nodes
@@ -217,6 +229,11 @@ class Lineage:
     def named(self, name: str) -> Iterator[Made]:
         """Every build of an image, oldest first."""
         return (made for made in self._made.values() if made.name == name)
+
+    def bases_in(self, repository: str) -> tuple[str, ...]:
+        """The digests of a repository (with its registry) that images were built from."""
+        found = (one for one, where in self._repositories.items() if where == repository)
+        return tuple(dict.fromkeys(self._shown(one) for one in found))
 
     def find(self, start: str) -> tuple[str, ...]:
         """The images one of whose digests begins so, with or without ``sha256:``; each once."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from bootcfleet.domain.build import BuildReport, ImageOutcome, ImageResult
 from bootcfleet.domain.event import Emit, Event
+from bootcfleet.domain.lineage import base_digest
 from bootcfleet.domain.plan import BuildPlan, BuildStep
 from bootcfleet.drivers.binfmt import require_emulation
 from bootcfleet.drivers.command import Executor
@@ -210,6 +211,12 @@ class _Run:
             "log": result.log,
             "message": result.message,
             "build_id": result.build_id,
+            # What hosts say of an index is the digest of their own platform.
+            "platforms": {
+                platform: digest
+                for platform, reference in result.variants.items()
+                if (digest := base_digest(reference)) is not None
+            },
         }
         # One whose checks are not green was built and pushed; the evidence says the rest.
         made = result.image_id is not None and result.outcome is ImageOutcome.FAILED

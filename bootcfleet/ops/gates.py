@@ -19,9 +19,10 @@ from bootcfleet.errors import FleetError
 from bootcfleet.ops.channel import Channels
 from bootcfleet.ops.checkstatus import stale_checks
 from bootcfleet.ops.evidence import latest_evidence
+from bootcfleet.ops.lineage import learn
 from bootcfleet.ops.plan import image_graph
 from bootcfleet.ops.render import ProjectImages
-from bootcfleet.ops.revocation import load_revocations, with_registry
+from bootcfleet.ops.revocation import load_revocations, notice_places, with_registry
 from bootcfleet.ops.signature import project_public_key, verify_signature
 
 
@@ -237,12 +238,13 @@ def _largest(channels: Channels, before: ImageRef, candidate: Candidate) -> int:
 
 
 def _revoked(channels: Channels, candidate: Candidate) -> GateResult:
+    image = candidate.at.with_digest(candidate.manifest.digest)
+    lineage = Lineage.of(channels.ledger)
+    learn(lineage, channels.registry, image)
     known = with_registry(
-        load_revocations(channels.ledger),
-        channels.artifacts,
-        [candidate.at.with_digest(candidate.manifest.digest)],
+        load_revocations(channels.ledger), channels.artifacts, notice_places(image, lineage)
     )
-    revoked = known.reason(candidate.digest, Lineage.of(channels.ledger))
+    revoked = known.reason(candidate.digest, lineage)
     if revoked is None:
         return GateResult("revoked", True, "neither it nor what it stands on is revoked")
     return GateResult("revoked", False, revoked.message, revoked.hint)

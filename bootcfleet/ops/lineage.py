@@ -14,7 +14,7 @@ from bootcfleet.errors import FleetError, UsageError
 from bootcfleet.ops.fanout import gather
 from bootcfleet.ops.project import LoadedProject
 
-__all__ = ["Lineage", "Located", "learn", "locate", "reference_of", "same_registry"]
+__all__ = ["Lineage", "Located", "learn", "locate", "reference_of", "same_registry", "stands_on"]
 
 #: The beginning of a digest that a person may type.
 _START = re.compile(r"(?:sha256:)?[0-9a-f]{6,64}")
@@ -131,19 +131,24 @@ def _search(digest: str, loaded: LoadedProject, client: RegistryClient) -> Image
     return next((references[name] for name, answer in answers.items() if answer is True), None)
 
 
-def learn(lineage: Lineage, client: RegistryClient, start: ImageRef) -> tuple[str, ...]:
+def learn(
+    lineage: Lineage, client: RegistryClient, start: ImageRef, *, everywhere: bool = False
+) -> tuple[str, ...]:
     """Add what labels tell of an image (by digest) that the ledger did not build, and upwards.
 
-    Ends where the ledger knows on, or where an image has no labels of ours.  A label counts
-    unless the layers contradict it.  What could not be found out comes back as sentences.
+    Ends where the ledger knows on, or where an image has no labels of ours; at a base in
+    another registry too, unless `everywhere`.  A label counts unless the layers contradict
+    it.  What could not be found out comes back as sentences.
     """
     notes: list[str] = []
     ref: ImageRef | None = start
     for _ in range(_DEEPEST):
         if ref is None or ref.digest is None or lineage.made(str(ref.digest)) is not None:
             break
+        if ref.registry != start.registry and not everywhere:
+            break
         try:
-            made = _read(client, ref, notes)
+            made = _read(client, ref, notes, everywhere=everywhere)
         except FleetError as error:
             notes.append(f"{ref} cannot be asked: {error.message}")
             break
@@ -154,7 +159,20 @@ def learn(lineage: Lineage, client: RegistryClient, start: ImageRef) -> tuple[st
     return tuple(notes)
 
 
-def _read(client: RegistryClient, ref: ImageRef, notes: list[str]) -> Made | None:
+def stands_on(client: RegistryClient, image: ImageRef, base: ImageRef) -> bool:
+    """Whether the first layers of an image are those of another one, whatever its labels say.
+
+    Both by digest, unpacked layers compared.  An image that was squashed or divided anew has
+    layers of its own and cannot be known so.  Raises `FleetError`.
+    """
+    platform, config = _config(client, image, client.manifest(image))
+    own, below = config.diff_ids, client.config(base, platform).diff_ids
+    return bool(below) and len(own) > len(below) and own[: len(below)] == below
+
+
+def _read(
+    client: RegistryClient, ref: ImageRef, notes: list[str], *, everywhere: bool
+) -> Made | None:
     manifest = client.manifest(ref)
     platform, config = _config(client, ref, manifest)
     digests = tuple(map(str, (manifest.digest, *manifest.children.values())))
@@ -164,7 +182,8 @@ def _read(client: RegistryClient, ref: ImageRef, notes: list[str]) -> Made | Non
     if not manifest.is_index and claimed.build_id:
         digests = _index(client, ref, claimed.build_id) + digests
     layers: bool | None = None
-    if (base := _parse(claimed.base)) is not None:
+    base = _parse(claimed.base)
+    if base is not None and (everywhere or base.registry == ref.registry):
         try:
             below = client.config(base, platform).diff_ids
             layers = bool(below) and config.diff_ids[: len(below)] == below

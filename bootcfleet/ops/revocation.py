@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bootcfleet.domain.lineage import Entries
-from bootcfleet.domain.reference import ImageRef
+from bootcfleet.domain.lineage import Entries, Lineage
+from bootcfleet.domain.reference import Digest, ImageRef
 from bootcfleet.domain.revocation import (
     ARTIFACT_TYPE,
     RESTORE,
@@ -17,7 +17,14 @@ from bootcfleet.domain.revocation import (
 from bootcfleet.drivers.registryartifact import Artifacts
 from bootcfleet.errors import FleetError
 
-__all__ = ["Revocations", "Revoked", "load_revocations", "read_notices", "with_registry"]
+__all__ = [
+    "Revocations",
+    "Revoked",
+    "load_revocations",
+    "notice_places",
+    "read_notices",
+    "with_registry",
+]
 
 
 def load_revocations(ledger: Entries) -> Revocations:
@@ -37,6 +44,22 @@ def with_registry(
     for image in images:
         notices += read_notices(artifacts, image)
     return revocations.noticed(notices)
+
+
+def notice_places(image: ImageRef, lineage: Lineage) -> list[ImageRef]:
+    """Where a notice may be that concerns an image (by digest): at it, and at what it stands on.
+
+    Only in the image's own registry: whether a foreign one answers must not decide about
+    a promotion.
+    """
+    found = [image]
+    for one in lineage.ancestors(str(image.digest)):
+        repository = lineage.repository(one)
+        if repository is not None:
+            ref = ImageRef.parse(repository)
+            if ref.registry == image.registry:
+                found.append(ref.with_digest(Digest(one)))
+    return found
 
 
 def read_notices(artifacts: Artifacts, image: ImageRef) -> list[Notice]:

@@ -23,9 +23,14 @@ from bootcfleet.errors import FleetError, UsageError
 from bootcfleet.ops.channel import Channels
 from bootcfleet.ops.evidence import latest_evidence
 from bootcfleet.ops.gates import Candidate
-from bootcfleet.ops.lineage import Located, learn, reference_of
+from bootcfleet.ops.lineage import Located, learn, reference_of, same_registry
 from bootcfleet.ops.promote import make_move
-from bootcfleet.ops.survey import learn_deployed, learn_platforms
+from bootcfleet.ops.survey import (
+    deployed_images,
+    learn_deployed,
+    learn_layers,
+    learn_platforms,
+)
 from bootcfleet.ops.train import run_train
 
 
@@ -99,6 +104,10 @@ def survey_impact(
     found[0] = found[0] or located.reference
     known = [ref for ref in found if ref is not None and _ours(ref, channels)]
     notes += learn_platforms(lineage, channels.registry, known)
+    if found[0] is not None and same_registry(found[0], channels.loaded):
+        there = [history[-1].reference for history in histories.values()]
+        near = [one for one in deployed_images(survey) if same_registry(one, channels.loaded)]
+        notes += learn_layers(lineage, channels.registry, found[0], [*there, *near])
     uses = channel_uses(channels)
     return impact(located.digest, lineage, uses, survey), tuple(dict.fromkeys(notes))
 

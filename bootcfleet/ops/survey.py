@@ -19,7 +19,7 @@ from bootcfleet.errors import FleetError
 from bootcfleet.ops import connect
 from bootcfleet.ops.fanout import gather
 from bootcfleet.ops.fleet import Fleet, observe
-from bootcfleet.ops.lineage import learn
+from bootcfleet.ops.lineage import learn, stands_on
 from bootcfleet.ops.project import LoadedProject
 
 
@@ -91,19 +91,55 @@ def learn_deployed(lineage: Lineage, client: RegistryClient, survey: HostSurvey)
 
     What could not be found out comes back as sentences.
     """
-    unknown: dict[str, ImageRef] = {}
+    notes: list[str] = []
+    for ref in _unknown(lineage, survey):
+        notes += learn(lineage, client, ref)
+    return tuple(notes)
+
+
+def learn_layers(
+    lineage: Lineage,
+    client: RegistryClient,
+    target: ImageRef,
+    images: Sequence[ImageRef],
+) -> tuple[str, ...]:
+    """Find by their layers which of `images` stand on `target` (all by digest).
+
+    For images that the ledger did not build: labels are inherited, or not there.  What
+    could not be found out comes back as sentences.
+    """
+    digest = str(target.digest)
+    known = {one for image in (digest, *lineage.descendants(digest)) for one in lineage.same(image)}
+    notes = []
+    for ref in dict.fromkeys(images):
+        made = lineage.made(str(ref.digest))
+        if str(ref.digest) in known or (made and made.proof is Proof.LEDGER):
+            continue
+        try:
+            if stands_on(client, ref, target):
+                lineage.found_on(str(ref.digest), digest, ref.name)
+        except FleetError as error:
+            notes.append(f"whether {ref} stands on it is not known: {error.message}")
+    return tuple(notes)
+
+
+def deployed_images(survey: HostSurvey) -> tuple[ImageRef, ...]:
+    """What hosts have, by digest in the repositories that they name; each once."""
+    found: dict[str, ImageRef] = {}
     for one in survey.deployed:
-        if lineage.made(one.digest) is not None or one.reference is None:
+        if one.reference is None:
             continue
         try:
             ref = ImageRef.parse(one.reference).with_digest(Digest(one.digest))
         except InvalidReferenceError:
             continue  # not from a registry
-        unknown.setdefault(str(ref), ref)
-    notes: list[str] = []
-    for ref in unknown.values():
-        notes += learn(lineage, client, ref)
-    return tuple(notes)
+        found.setdefault(str(ref), ref)
+    return tuple(found.values())
+
+
+def _unknown(lineage: Lineage, survey: HostSurvey) -> tuple[ImageRef, ...]:
+    images = deployed_images(survey)
+    return tuple(ref for ref in images if lineage.made(str(ref.digest)) is None)
 
 
 def learn_platforms(

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bootcfleet.domain.reference import ImageRef
+from bootcfleet.drivers.labimage import push_index
+from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.ops.lab import Lab, LabHost
 from tests.acme import AT, Acme, acme_project, push
 
@@ -142,6 +145,21 @@ def test_why_tells_the_channels(acme: Acme) -> None:
     assert lines[0].startswith("  channel   web prod #1: promote from dev at 2")
     assert ": try it" in lines[1]
     assert lines[1].endswith(", until it was moved on")
+
+
+def test_a_platform_of_an_index_that_another_machine_built(acme: Acme) -> None:
+    """A host says its platform's digest; the tag of the build leads to the index."""
+    build_id = "b" * 64
+    labels = {"io.bootcfleet.image": "web", "io.bootcfleet.build-id": build_id}
+    index = push_index(
+        acme.registry.address, "acme/web", f"bf-{build_id[:32]}", version="1", files={"a": b"b"},
+        created=AT, labels=labels,
+    )  # fmt: skip
+    with RegistryClient() as client:
+        ref = ImageRef.parse(f"{acme.registry.address}/acme/web").with_digest(index)
+        amd64, arm64 = map(str, client.manifest(ref).references)
+    found = acme.json("image", "lineage", f"{ref.name}@{arm64}")
+    assert found["build"]["digests"] == [str(index), amd64, arm64]
 
 
 def test_why_a_host(acme: Acme, tmp_path: Path) -> None:

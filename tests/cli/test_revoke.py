@@ -212,3 +212,36 @@ def test_hosts_by_slot_and_those_that_do_not_answer(acme: Acme, tmp_path: Path) 
     ]
     assert list(body["unknown_hosts"]) == ["h3"]
     assert body["unknown_hosts"]["h3"]
+
+
+def test_who_uses_a_base_by_its_name(acme: Acme) -> None:
+    """Wherever its tag points now: the ledger knows on which digests images were built."""
+    older, newer = acme.digests["soe"], "sha256:" + "a" * 64
+    acme.digests["soe"] = newer
+    acme.record_build("soe", f"quay.io/fedora/fedora-bootc@sha256:{'8' * 64}", 9)
+    out, _ = acme("who-uses", "quay.io/fedora/fedora-bootc:42", "--no-hosts")
+    lines = out.splitlines()
+    first = lines.index(f"quay.io/fedora/fedora-bootc sha256:{'9' * 64}")
+    second = lines.index(f"quay.io/fedora/fedora-bootc sha256:{'8' * 64}")
+    assert lines[first + 1] == f"  descendant  soe {older}"
+    assert lines[second + 1] == f"  descendant  soe {newer}"
+
+
+def test_somebodys_image_is_found_by_its_layers(acme: Acme) -> None:
+    """Built elsewhere FROM soe: it carries the labels of soe, and says nothing of it."""
+    labels = {"io.bootcfleet.image": "soe"}
+    other = push(acme.registry.address, "acme/web", "theirs", [b"layer 0", b"theirs"], labels)
+    foreign = push(acme.registry.address, "acme/web", "foreign", [b"layer x", b"y"], labels)
+    for digest, channel in ((other, "dev"), (foreign, "dev")):
+        acme("channel", "promote", "web", digest, channel, "--yes")
+        body = acme.json("who-uses", "soe", "--no-hosts")
+        assert [one["digest"] for one in body["channels"]] == ([other] if digest == other else [])
+
+
+def test_a_revoked_parent_that_only_the_registry_tells_of(acme: Acme) -> None:
+    """Neither the build nor the revocation are in this ledger: labels and a notice are."""
+    acme("image", "revoke", "soe", "-m", "bad glibc", "--yes", "--no-hosts")
+    (acme.root / ".bootcfleet/ledger.db").unlink()
+    _, err = acme("channel", "promote", "shop", "0.1", "dev", "--yes", ends=3)
+    assert "it stands on soe" in err
+    assert "bad glibc" in err
