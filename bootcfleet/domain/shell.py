@@ -7,12 +7,14 @@ broken.  `tree_sitter` and `tree_sitter_bash` parse bytes and do nothing else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import tree_sitter
 import tree_sitter_bash
 
+_BRACES = re.compile(r"(?<!\$)\{([^{}$'\" ]*,[^{}$'\" ]*)\}")
 _PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_bash.language()))
 
 
@@ -125,7 +127,8 @@ def _command(node: tree_sitter.Node) -> ShellCommand:
         elif child.type == "command_name":
             words += [_word(child.children[0])] if child.children else []
         elif child.is_named:
-            words.append(_word(child))
+            quoted = child.type in ("string", "raw_string", "ansi_c_string")
+            words += [_word(child)] if quoted else _braces(_word(child))
     place, length, statement = 0, 1, node
     heredoc = ""
     above = node.parent
@@ -203,6 +206,15 @@ def _word(node: tree_sitter.Node) -> str:
     if node.type == "word":
         return "".join(_unescape(text, None))
     return text
+
+
+def _braces(word: str) -> list[str]:
+    """``/var/{log,cache}/*`` as the words that bash makes of it."""
+    found = _BRACES.search(word)
+    if found is None:
+        return [word]
+    before, after = word[: found.start()], word[found.end() :]
+    return [one for part in found[1].split(",") for one in _braces(before + part + after)]
 
 
 def _unescape(text: str, only: str | None) -> Iterator[str]:

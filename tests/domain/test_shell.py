@@ -29,6 +29,13 @@ def test_commands_and_their_lines() -> None:
     assert dnf.operands == ("install", "kernel-$kver", "x y", "pqr")
 
 
+def test_braces() -> None:
+    (command,) = parse_script("rm /a/{b,c}/* \"{d,e}\" ${f} {} x{1,2}{3,4} '{g,h}'").commands
+    assert command.words == (
+        "rm", "/a/b/*", "/a/c/*", "{d,e}", "${f}", "{}", "x13", "x14", "x23", "x24", "{g,h}",
+    )  # fmt: skip
+
+
 def test_options() -> None:
     (command,) = parse_script("useradd -rm -u 5 -g7 --shell=/bin/sh --home /x name").commands
     assert command.has("-m")

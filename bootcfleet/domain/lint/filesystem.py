@@ -35,9 +35,11 @@ def _below(path: str, *folders: str) -> bool:
 
 
 def _removed(subject: Subject, at: At, path: str) -> bool:
-    """Whether the same RUN takes it away again."""
+    """Whether the same RUN takes it away again; after a COPY, any RUN."""
+    copied = any(one.line == at.line and one.keyword != "RUN" for one in subject.final)
     for step in subject.final_steps:
-        if step.instruction.line <= at.line <= step.instruction.end and step.name == "rm":
+        here = step.instruction.line <= at.line <= step.instruction.end
+        if step.name == "rm" and (here or (copied and step.line > at.line)):
             for word in step.command.operands:
                 folder = word.removesuffix("/*").rstrip("/")
                 if path == word or _below(path, folder):
@@ -60,8 +62,8 @@ def _find(subject: Subject, *folders: str, but: tuple[str, ...] = ()) -> Iterato
     remedy="put content under /usr/share, and let tmpfiles.d or StateDirectory= make folders",
 )
 def var(subject: Subject) -> Iterable[At]:
-    """Files and folders in /var; /var/tmp is for the build itself."""
-    yield from _find(subject, "/var", but=("/var/tmp", "/var/run"))  # noqa: S108
+    """Files and folders in /var; /var/tmp and rpm-state are for the build itself."""
+    yield from _find(subject, "/var", but=("/var/tmp", "/var/run", "/var/lib/rpm-state"))  # noqa: S108
 
 
 @rule(

@@ -188,7 +188,7 @@ def needed_folders(subject: Subject) -> Iterable[At]:
     for step in subject.final_steps:
         if step.name == "rm":
             for word in step.command.operands:
-                if re.fullmatch(r"/var/(tmp|lib/rpm-state|lib)/?|/var(/\*?)?|/tmp/?", word):
+                if re.fullmatch(r"/var/(tmp|lib/rpm-state|lib|lib/\*)/?|/var(/\*?)?|/tmp/?", word):
                     yield At(step.line, f"`rm {word}` takes it away")
 
 
