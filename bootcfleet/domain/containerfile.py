@@ -140,7 +140,11 @@ class Containerfile:
     def preamble(self) -> tuple[Instruction, ...]:
         """The ARGs before the first FROM."""
         first = self.stages[0].line if self.stages else None
-        return tuple(one for one in self.instructions if first is None or one.line < first)
+        return tuple(
+            one
+            for one in self.instructions
+            if one.keyword == "ARG" and (first is None or one.line < first)
+        )
 
     def lineage(self) -> tuple[Stage, ...]:
         """The stages whose layers are in the image, base first: the last, and those it is FROM."""

@@ -175,7 +175,7 @@ def bind_mount(subject: Subject) -> Iterable[At]:
                 copied.add(one.flag("from") or "")
             if one.keyword != "RUN":
                 continue
-            if any(re.search(rf"\$\{{?{key}\b", one.text) for key in keys):
+            if any(re.search(rf"\$\{{?{re.escape(key)}\b", one.text) for key in keys):
                 continue
             for mount in one.mounts():
                 if mount.get("type", "bind") == "bind" and mount.get("from", "") not in copied:
@@ -370,7 +370,7 @@ def argument_scope(subject: Subject) -> Iterable[At]:
         for one in stage.instructions[1:]:
             if one.keyword in ("ARG", "ENV"):
                 known |= {name for name, _ in one.pairs()}
-            for name in sorted(outer - known):
+            for name in map(re.escape, sorted(outer - known)):
                 assigned = re.search(rf"\b(?:{name}=|for {name}\b|read (?:-r )?{name}\b)", one.text)
                 if re.search(rf"\$\{{?{name}\b", one.text) and not assigned:
                     yield At(one.line, f"${name} is empty in this stage")
