@@ -78,7 +78,7 @@ def init(
         output.line(f"  cd {shlex.quote(str(directory))}")
     output.line("  bootcfleet image list                    # what it builds")
     output.line("  bootcfleet image render soe              # one image, rendered")
-    output.line("  bootcfleet image build --push --dry-run  # what a build would do")
+    output.line("  bootcfleet image plan                    # what has to be built, and why")
 
 
 def schema(
