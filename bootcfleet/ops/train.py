@@ -184,22 +184,27 @@ def _finish(channels: Channels, intent: Intent) -> tuple[ChannelEntry, ...]:
 
 def _settle(channels: Channels, intent: Intent) -> tuple[tuple[ChannelEntry, ...], str]:
     """Finish the moves or put them back, by what the registry says; entries and a sentence."""
-    found = {move.pair: channels.found(move.tag) for move in intent.moves}
-    verdict = settle(intent.moves, found)
+    verdict = _verdict(channels, intent)
     if verdict.finish:
         return _finish(channels, intent), f"{_what(intent)}: all tags were moved; written down"
     left: dict[str, str] = {}
-    for move in verdict.put_back:
-        try:
+    try:
+        for move in verdict.put_back:
             _put_back(channels, move)
-        except DeleteUnsupportedError as error:
-            entries = _forward(channels, intent, verdict)
-            if entries:
-                return entries, (
-                    f"{_what(intent)}: moved to the end, because {error.message}, and a part of "
-                    "it could not be put back"
-                )
-            left[str(move.tag)] = error.message
+    except DeleteUnsupportedError as error:
+        entries = _forward(channels, intent, verdict)
+        if entries:
+            return entries, (
+                f"{_what(intent)}: moved to the end, because {error.message}, and a part of it "
+                "could not be put back"
+            )
+        # The way forward may have moved more.
+        verdict = _verdict(channels, intent)
+        for move in verdict.put_back:
+            try:
+                _put_back(channels, move)
+            except DeleteUnsupportedError as again:
+                left[str(move.tag)] = again.message
     for move in verdict.foreign:
         left[str(move.tag)] = "somebody else moved it meanwhile"
     with channels.store.db.write():
@@ -220,6 +225,10 @@ def _settle(channels: Channels, intent: Intent) -> tuple[tuple[ChannelEntry, ...
         said = ", ".join(f"{tag} ({why})" for tag, why in left.items())
         sentence += f"; left as they are: {said}"
     return (), sentence
+
+
+def _verdict(channels: Channels, intent: Intent) -> Settlement:
+    return settle(intent.moves, {move.pair: channels.found(move.tag) for move in intent.moves})
 
 
 def _put_back(channels: Channels, move: Move) -> None:

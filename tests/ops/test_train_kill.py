@@ -20,6 +20,7 @@ from bootcfleet.drivers.labregistry import LabRegistry
 from bootcfleet.drivers.ledgerdb import LedgerDb
 from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.drivers.registryhttp import RegistryHttp
+from bootcfleet.errors import FleetError
 from bootcfleet.ops.channelverify import repair, verify
 from bootcfleet.ops.promote import plan_promotion, promote, promote_now
 from bootcfleet.ops.train import recover
@@ -328,3 +329,35 @@ def test_what_cannot_be_settled_bars_no_other_channel(
     with project.open() as channels:
         assert len(recover(channels)) == 1
         assert verify(channels) == ()
+
+
+def test_neither_back_nor_forward(keeper: LabRegistry, tmp_path: Path) -> None:
+    """What had a digest before gets it again; a new tag that cannot be deleted is told."""
+    project = ChannelProject.make(tmp_path / "stuck", f"{keeper.address}/stuck", "  dev: {}\n")
+    new = {image: project.push(image, "2") for image in ("soe", "web", "db")}
+    with project.open() as channels:
+        old = project.push("web", "1")
+        promote_now(channels, ["web"], old, "dev")
+        plan = plan_promotion(channels, [], "v2", "dev", everything=True)
+        put = channels.registry.put_manifest
+        refused: list[str] = []
+
+        def refuse(ref: Any, manifest: Any) -> Any:
+            digest = str(manifest.digest)
+            if ref.tag == "dev" and (digest == new["db"] or (digest == new["web"] and not refused)):
+                refused.append(digest)
+                raise FleetError("not now")
+            return put(ref, manifest)
+
+        channels.registry.put_manifest = refuse  # type: ignore[method-assign]
+        with pytest.raises(FleetError, match="not now") as caught:
+            promote(channels, plan)
+        assert refused == [new["web"], new["db"]]
+        assert "put back: " in caught.value.details[-1]
+        assert f"left as they are: {project.address}/acme/soe:dev (" in caught.value.details[-1]
+        tags = {image: channels.found(channels.tag(image, "dev")) for image in new}
+        assert tags == {"soe": new["soe"], "web": old, "db": None}
+        channels.registry.put_manifest = put  # type: ignore[method-assign]
+        assert [(finding.image, finding.bad) for finding in verify(channels)] == [("soe", False)]
+        promote(channels, plan_promotion(channels, [], "v2", "dev", everything=True))
+    assert whole(project, {}, new)
