@@ -16,6 +16,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from shlex import quote
 
 from jinja2 import Environment, StrictUndefined
 
@@ -156,7 +157,8 @@ class Pipeline:
             lines += [
                 f'if [ -n "${{{login.password}:-}}" ]; then',
                 f"  printf '%s' \"${login.password}\" |",
-                f'    podman login --username "${login.user}" --password-stdin {login.registry}',
+                f'    podman login --username "${login.user}" --password-stdin '
+                f"{quote(login.registry)}",
                 "else",
                 f'  echo "{login.password} is not set: no login to {login.registry}" >&2',
                 *(["  exit 1"] if job.must_login else []),

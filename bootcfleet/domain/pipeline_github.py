@@ -45,7 +45,7 @@ on:
         description: Promote all images to this channel
         type: choice
         required: true
-        options: [{{ channels | join(", ") }}]
+        options: [{{ channels | map("tojson") | join(", ") }}]
 {% endif %}
 
 permissions:
@@ -72,7 +72,7 @@ jobs:
 {% endif %}
     runs-on: ubuntu-24.04
 {% if job.channel %}
-    environment: {{ job.channel }}
+    environment: "{{ job.channel }}"
 {% endif %}
 {% if permissions(job) %}
     permissions:

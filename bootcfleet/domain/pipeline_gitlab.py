@@ -75,7 +75,7 @@ default:
 {% endif %}
 {% if job.channel %}
   environment:
-    name: {{ job.channel }}
+    name: "{{ job.channel }}"
 {% endif %}
   script:
 {% for step in p.steps(job, propose)[1:] %}

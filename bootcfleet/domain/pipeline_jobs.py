@@ -41,8 +41,13 @@ def make_pipeline(
     `package` is what pip installs, `branch` the one that is built, `folder` where the
     project is in its repository.  Raises `UsageError` for what cannot stand in a pipeline.
     """
-    if not re.fullmatch(r"[\w][\w./-]*", branch) or ".." in branch:
+    if not re.fullmatch(r"\w[\w./-]*", branch, re.ASCII) or ".." in branch:
         raise UsageError(f"{branch!r} cannot be the name of a branch here")
+    if not re.fullmatch(r"(?:[A-Za-z0-9_][\w.-]*/?)*", folder, re.ASCII):
+        raise UsageError(
+            f"the folder {folder!r} cannot be written into a pipeline",
+            hint="name it with letters, digits, '.', '-' and '_' alone",
+        )
     if not package.isprintable() or not package or re.search(r"[$`\\{}']", package):
         raise UsageError(
             f"{package!r} cannot be written into a pipeline",

@@ -128,7 +128,7 @@ spec:
       type: string
     - name: revision
       type: string
-      default: {{ p.branch }}
+      default: "{{ p.branch }}"
   workspaces:
     - name: source
   tasks:

@@ -130,3 +130,10 @@ def test_a_package_cannot_bring_shell_in(package: str) -> None:
 def test_a_branch_cannot_either(branch: str) -> None:
     with pytest.raises(UsageError, match="cannot be the name of a branch"):
         pipeline(branch=branch)
+
+
+@pytest.mark.parametrize("folder", ["my images", "a'b", "$x", "../x", "-x", "a/-b", "ü"])
+def test_a_folder_cannot_either(folder: str) -> None:
+    with pytest.raises(UsageError, match="cannot be written into a pipeline"):
+        pipeline(folder=folder)
+    assert pipeline(folder="os/images-2.x").inside("a") == "os/images-2.x/a"

@@ -114,7 +114,8 @@ def runners(
         f"ledger: sqlite:///{tmp_path}/ledger.db\n"
         f"images: {{soe: {{base: '{tag}', template: tiny}}}}\n"
         "signing: {public_key: acme.pub}\n"
-        "channels: {dev: {checks: true, lint: true, signature: true}, prod: {from: dev}}\n"
+        "channels:\n  dev: {checks: true, lint: true, signature: true, sbom: true}\n"
+        "  prod: {from: dev}\n"
     )
     passphrase = {"BOOTCFLEET_SIGNING_PASSPHRASE": "a passphrase"}
     for name, value in passphrase.items():
