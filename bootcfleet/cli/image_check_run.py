@@ -71,7 +71,10 @@ def run_checks(
     if len(wanted) == 1 and problems:
         raise problems[wanted[0]]
     if junit is not None:
-        write_atomic(junit, junit_xml(reports, started))
+        try:
+            write_atomic(junit, junit_xml(reports, started))
+        except OSError as error:
+            raise FleetError(f"{junit} cannot be written: {error.strerror}") from error
     if as_json:
         errors = {name: error.message for name, error in problems.items()}
         output.json({"images": [report.to_json() for report in reports], "errors": errors})

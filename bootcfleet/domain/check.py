@@ -71,7 +71,7 @@ class Check:
     @property
     def running(self) -> bool:
         """Whether it asks a running system, which may need a moment."""
-        return self.needs is Needs.BOOT or self.spec.asks_running()
+        return self.needs in (Needs.BOOT, Needs.HOST) or self.spec.asks_running()
 
     def decided(self, mode: Mode) -> Outcome | None:
         """The outcome that stands before anything is asked; None when it is to be run."""

@@ -46,10 +46,14 @@ class Answer:
         """Everything under a key."""
         return tuple(data for name, data in self.parts if name == key)
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Everything under a key as text; bytes that are no UTF-8 are shown as such."""
+        return tuple(data.decode("utf-8", "backslashreplace") for data in self.all(key))
+
     def text(self, key: str) -> str | None:
         """The first text under a key, without space at its ends; None when there is none."""
-        found = self.all(key)
-        return found[0].decode("utf-8", "backslashreplace").strip() if found else None
+        found = self.texts(key)
+        return found[0].strip() if found else None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ messages, a value cannot break out of its place, and a value that is one
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -50,7 +51,6 @@ def checks_of(chain: Sequence[Sequence[CheckSource]]) -> tuple[Check, ...]:
     A check that says the same as an earlier one is kept once. Raises
     `ConfigError` with file, line and field.
     """
-    language = _Language()
     found: dict[str, Check] = {}
     for depth, sources in enumerate(chain, start=1):
         own = depth == len(chain)
@@ -58,9 +58,9 @@ def checks_of(chain: Sequence[Sequence[CheckSource]]) -> tuple[Check, ...]:
             if not source.inline:
                 _shape(source.document)
                 before = {check.name for check in found.values()}
-                for without in language.without(source, before):
+                for without in _LANGUAGE.without(source, before):
                     found = {k: c for k, c in found.items() if c.name != without}
-            for check in language.checks(source):
+            for check in _LANGUAGE.checks(source):
                 if not (own or check.spec.inherit):
                     continue
                 key = json.dumps(check.meaning(), sort_keys=True)
@@ -80,7 +80,12 @@ class _Language:
     """The templates' language for single values; see the module."""
 
     def __init__(self) -> None:
-        self._environment = Environment(lambda _: None)
+        environment = Environment(lambda _: None)
+        # The same few expressions are met again in every image that is made from a template.
+        self._template = functools.lru_cache(4096)(environment.from_string)
+        self._compiled = functools.lru_cache(4096)(
+            functools.partial(environment.compile_expression, undefined_to_none=False)
+        )
 
     def checks(self, source: CheckSource) -> Iterable[Check]:
         """Every check of one source, in order."""
@@ -184,7 +189,7 @@ class _Language:
         if whole:
             return self._evaluate(source, path, whole[1], context)
         try:
-            return self._environment.from_string(data).render(context)
+            return self._template(data).render(context)
         except _MISTAKES as error:
             raise _explain(source, path, error, context) from error
 
@@ -192,15 +197,16 @@ class _Language:
         self, source: CheckSource, path: Path, expression: str, context: Mapping[str, Any]
     ) -> Any:
         try:
-            value = self._environment.compile_expression(expression, undefined_to_none=False)(
-                **context
-            )
+            value = self._compiled(expression)(**context)
             if isinstance(value, Undefined):
                 str(value)  # raises, with the name that is missing
         except _MISTAKES as error:
             raise _explain(source, path, error, context) from error
         # What a filter such as `map` gives is read once and belongs into a list.
         return list(value) if isinstance(value, Iterator | tuple) else value
+
+
+_LANGUAGE = _Language()
 
 
 def _shape(document: Document) -> None:

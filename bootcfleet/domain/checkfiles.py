@@ -36,7 +36,7 @@ def file_problems(spec: FileCheck, path: str, facts: Facts) -> list[Problem]:
     if through is None and not about_link:
         return [Problem("there", f"a link that leads nowhere ({link})")]
     fields = (itself if about_link else through or itself).split("|")
-    if len(fields) != 6:
+    if len(fields) != 6 or not re.fullmatch("[0-7]+", fields[1]):
         return [Problem("what stat says", fields[0])]
     kind, mode, uid, user, gid, group = fields
     problems = []

@@ -120,7 +120,7 @@ def _problems(check: Check, facts: Facts, mode: Mode) -> list[Problem]:
         case KernelArgumentCheck() as spec:
             return _kernel_argument(spec, target, facts, mode)
         case KernelsCheck():
-            names = sorted(one.decode() for one in facts.get(Verb.KERNELS).all("kernel"))
+            names = sorted(facts.get(Verb.KERNELS).texts("kernel"))
             if str(len(names)) == target:
                 return []
             what = "1 kernel" if target == "1" else f"{target} kernels"

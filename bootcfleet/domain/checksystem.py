@@ -22,6 +22,9 @@ class Problem(NamedTuple):
 
 #: States of a socket in /proc/net: a listening TCP socket, an unconnected UDP one.
 _LISTENING = {"tcp": "0A", "udp": "07"}
+_SOCKET = re.compile(
+    r"\s*\d+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} ([0-9A-F]{2})\b"
+)
 _TRUE = frozenset({"1", "yes", "true", "on", "enabled"})
 
 
@@ -59,12 +62,9 @@ def listeners(answer: Answer, protocol: str, port: int) -> tuple[str, ...]:
     found = []
     for key in (protocol, f"{protocol}6"):
         for line in (answer.text(key) or "").splitlines():
-            fields = line.split()
-            if len(fields) < 4 or fields[3] != _LISTENING[protocol]:
-                continue
-            address, _, number = fields[1].partition(":")
-            if int(number, 16) == port:
-                found.append(_address(address))
+            match = _SOCKET.match(line)
+            if match and match[3] == _LISTENING[protocol] and int(match[2], 16) == port:
+                found.append(_address(match[1]))
     return tuple(dict.fromkeys(found))
 
 
@@ -91,9 +91,11 @@ def kernel_arguments(answer: Answer) -> tuple[list[str], str]:
             body = tomllib.loads(data.decode("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             return [], str(error)
-        architectures = body.get("match-architectures")
-        if architectures is None or machine in architectures:
-            found += [str(one) for one in body.get("kargs", [])]
+        arguments, architectures = body.get("kargs", []), body.get("match-architectures", [machine])
+        if not isinstance(arguments, list) or not isinstance(architectures, list):
+            return [], "kargs and match-architectures must be lists"
+        if machine in architectures:
+            found += [str(one) for one in arguments]
     return found, ""
 
 

@@ -67,7 +67,8 @@ while IFS='	' read -r verb a b c <&3; do
   kernels)
     for f in /usr/lib/modules/*; do [ -d "$f" ] && printf '%s' "${f##*/}" | say kernel; done ;;
   repositories)
-    for f in /etc/yum.repos.d/*.repo; do [ -f "$f" ] && cat "$f" | say repo; done ;;
+    for f in /etc/yum.repos.d/*.repo /etc/yum/repos.d/*.repo /etc/distro.repos.d/*.repo \
+      /usr/share/dnf5/repos.d/*.repo; do [ -f "$f" ] && cat "$f" | say repo; done ;;
   http)
     if command -v curl >/dev/null; then
       body=$(mktemp)

@@ -147,7 +147,11 @@ def _state(
 
 
 def repository_image(images: ProjectImages, reference: str) -> str | None:
-    """The image of the project that a reference names, or None."""
-    name = ImageRef.parse(reference).name
-    known = images.loaded.project.images
-    return next((image for image in known if images.repository(image) == name), None)
+    """The image of the project that a reference names, in whichever channel's repository."""
+    name, project = ImageRef.parse(reference).name, images.loaded.project
+    others = [channel.repository for channel in project.channels.values()]
+    for prefix in (project.registry, *others):
+        for image in project.images:
+            if prefix is not None and f"{prefix}/{image}" == name:
+                return image
+    return None

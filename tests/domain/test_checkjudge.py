@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bootcfleet.domain.check import Check, CheckReport, CheckResult, Mode, Outcome
 from bootcfleet.domain.checkfacts import Answer, Facts, Question, Said, Verb
@@ -152,3 +154,40 @@ def test_only_what_ran_and_passed_is_green(
     found = report(*outcomes)
     assert found.outcome is EvidenceOutcome(whole)
     assert found.ok == (whole == "passed")
+
+
+ENTRIES: list[dict[str, Any]] = [case["check"] for case in CASES]
+
+
+@given(st.sampled_from(ENTRIES), st.data())
+def test_no_answer_of_a_system_is_a_crash(entry: dict[str, Any], data: st.DataObject) -> None:
+    check = one(entry)
+    texts = st.sampled_from(ODD) | st.binary()
+    for mode in Mode:
+        answers = {}
+        for question in questions(check, mode):
+            keys = st.sampled_from(KEYS[question.verb].split())
+            answers[question] = Answer(tuple(data.draw(st.lists(st.tuples(keys, texts)))))
+        result = judge(check, Facts(answers), mode)
+        assert (result.outcome is Outcome.FAILED) == bool(result.expected)
+        assert len(result.expected) <= 300
+        assert (result.expected + result.found).isprintable()
+
+
+#: Almost what is expected.
+ODD = [
+    b"regular file|644|0|root|0|root", b"regular file|x|0|root|0|root", b"a|b|c|d|e|f",
+    b"0: 0100007F:0016 00000000:0000 0A", b"0: 01:zz 0:0 0A", b"kargs = 3", b"kargs = [1]",
+    b"kargs = ['a']\nmatch-architectures = 3", b"[a]\nenabled", b"[a]\n[a]\n  b\nenabled=%(x)s",
+    b"u \"unfinished", b"m a", b"x:y:z", b"ActiveState=\n=\n", b"a b\nc",
+]  # fmt: skip
+
+#: What the probe says for each question.
+KEYS = {
+    Verb.FILE: "itself through link", Verb.CONTENT: "content", Verb.SHA256: "sha256",
+    Verb.PACKAGE: "found error", Verb.UNIT: "enabled error", Verb.UNIT_STATE: "state",
+    Verb.USER: "passwd groups", Verb.GROUP: "group", Verb.SYSUSERS: "conf",
+    Verb.LISTEN: "tcp tcp6 udp udp6", Verb.KARGS: "machine toml", Verb.CMDLINE: "cmdline",
+    Verb.KERNELS: "kernel", Verb.REPOSITORIES: "repo", Verb.HTTP: "status body error",
+    Verb.SYSTEM: "state failed",
+}  # fmt: skip

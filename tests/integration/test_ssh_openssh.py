@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import getpass
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from bootcfleet.domain.inventory import Connection
+from bootcfleet.drivers.checkprobe import PROGRAM
 from bootcfleet.drivers.command import CommandResult
 from bootcfleet.drivers.ssh import SshExecutor, SshShared
 from bootcfleet.errors import HostError, HostFault, UsageError
@@ -160,6 +162,20 @@ def test_words_arrive_as_they_are(world: World) -> None:
     result = world.executor().run(["printf", "%s\\0", *words])
     assert result.stdout.split("\0")[:-1] == words
     assert result.argv[0] == "printf"
+
+
+def test_the_probe_of_checks_runs_over_ssh(world: World, tmp_path: Path) -> None:
+    odd = tmp_path / "it's $(odd) `name`"
+    odd.write_text("content\n")
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    lines = f"content\t{odd}\nuser\troot\nkernels\n".encode()
+    result = world.executor().run(["sh", "-c", PROGRAM], stdin=lines)
+    assert result.ok, result.stderr
+    said = [line.split("\t") for line in result.stdout.splitlines()]
+    assert said[0] == ["1", "content", base64.b64encode(b"content\n").decode()]
+    assert [words[:2] for words in said[1:3]] == [["2", "passwd"], ["2", "groups"]]
+    assert said[-1] == ["3 END"]
 
 
 def test_exit_code_streams_and_signal(world: World) -> None:

@@ -173,6 +173,18 @@ def test_other_images_have_no_checks_of_the_project(site: Site) -> None:
     assert (code, json.loads(out)["image_checks"]) == (0, {})
 
 
+def test_the_repository_of_a_channel_is_the_projects_too(site: Site) -> None:
+    site.write("containerfiles/web/checks.yaml", CHECKS)
+    text = (site.root / "bootcfleet.yaml").read_text()
+    site.write("bootcfleet.yaml", text.replace("/acme\n", "/another\n") + (
+        f"channels: {{prod: {{repository: {site.lab.registry_address}/acme}}}}\n"
+    ))  # fmt: skip
+    site.publish("1.1")
+    code, out, err = site.fleet("upgrade", "--dry-run", "--json")
+    assert code == 0, err
+    assert json.loads(out)["image_checks"] == {"h1": 4, "h2": 4}
+
+
 def test_kept_checks_of_another_version_are_an_error_and_no_guess() -> None:
     from bootcfleet.errors import FleetError
 
