@@ -110,7 +110,9 @@ def _fact_rows(found: FactDiff) -> list[Row]:
     ]
 
 
-def _sections(content: ContentDiff, *, everything: bool) -> list[tuple[str, list[Row]]]:
+def _sections(
+    content: ContentDiff, sizes: Download | None, *, everything: bool
+) -> list[tuple[str, list[Row]]]:
     """Title and rows of each section that has any."""
     hidden = len(content.files) - len(content.files.own(content.packages.touched))
     note = f" (and {hidden} of the packages above)" if hidden and not everything else ""
@@ -119,6 +121,9 @@ def _sections(content: ContentDiff, *, everything: bool) -> list[tuple[str, list
         (f"files{note}", _file_rows(content, everything=everything)),
     ]
     found += [(_TITLES[name], _fact_rows(one)) for name, one in content.facts.items()]
+    if sizes is not None:
+        rows: list[Row] = [("+", str(digest), "", human(size)) for digest, size in sizes.new]
+        found.append((f"layers ({len(sizes.shared)} shared)", rows))
     return [(title, rows) for title, rows in found if rows]
 
 
@@ -135,7 +140,7 @@ def text(found: ImageDiff, *, everything: bool = False) -> str:
     else:
         lines.append("download: not known, as one of them is in no registry")
     if found.content is not None:
-        sections = _sections(found.content, everything=everything)
+        sections = _sections(found.content, found.download, everything=everything)
         if not sections:
             lines += ["", "nothing differs inside"]
         for title, rows in sections:
@@ -205,7 +210,7 @@ def markdown(found: ImageDiff, *, everything: bool = False) -> str:
             f"{len(found.fleet.elsewhere)} on another, {len(found.fleet.on_b)} on the new one."
         )
     if found.content is not None:
-        sections = _sections(found.content, everything=everything)
+        sections = _sections(found.content, found.download, everything=everything)
         if not sections:
             lines += ["", "Nothing differs inside."]
         for title, rows in sections:

@@ -72,6 +72,9 @@ def test_two_channels_as_text(registry: LabRegistry, say: Say) -> None:
         "\n"
         "labels: 1 changed\n"
         "  ~ org.opencontainers.image.version  1 → 2\n"
+        "\n"
+        "layers (0 shared): 1 added\n"
+        f"  + {new.layers[0][0]}  {new.layers[0][1]} B\n"
     )
 
 
