@@ -19,6 +19,12 @@ NAMES = ("soe", "web", "database", "container-host", "edge", "gpu")
 DIGEST = "sha256:" + "ab" * 32
 BASE = f"registry.example.com/acme/parent@{DIGEST}"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleExampleExampleExampleExampleExampleEx ops@acme"
+PUBLIC_KEY = """\
+-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEExampleExampleExampleExample
+ExampleExampleExampleExampleExampleExampleExampleExampleExampleE==
+-----END PUBLIC KEY-----
+"""
 
 _ZONE = {"firewall_services": ["ssh", "cockpit"], "firewall_ports": ["8443/tcp", "5000/udp"]}
 _REGISTRIES = [
@@ -67,6 +73,8 @@ FULL: dict[str, dict[str, Any]] = {
         "kernel_arguments": ["console=ttyS0,115200", 'x="quoted \\ value"'],
         "sysctl": {"net.ipv4.ip_forward": 1},
         "registries": _REGISTRIES,
+        "signing_public_key": PUBLIC_KEY,
+        "signing_accept": ["quay.io/tools"],
         "vendor": 'Acme "$HOME" \\ Ltd',
         **_ZONE,
     },

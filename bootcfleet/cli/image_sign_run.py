@@ -38,17 +38,17 @@ def run_sign(names: Sequence[str], key: Path | None, *, dry_run: bool, as_json: 
         if dry_run:
             known = None if key else project_public_key(loaded)
             public = known or Signer.open(loaded, key, _ask).public
-            done = [plan_signing(client, one, public) for one in named]
+            done = [plan_signing(client, loaded, one, public) for one in named]
         else:
             signer = Signer.open(loaded, key, _ask)
             with recorder(loaded) as record:
-                done = [sign_image(client, one, signer, record) for one in named]
+                done = [sign_image(client, loaded, one, signer, record) for one in named]
     if as_json:
         output.json([_json(one) for one in done])
         return
     for one in done:
         what = "would be signed" if dry_run else f"signed by {one.tool}"
-        count = f" ({len(one.new)} digests)" if len(one.new) > 1 else ""
+        count = f" ({len(one.new)} signatures)" if len(one.new) > 1 else ""
         said = f"{what}{count}" if one.new else "is signed already"
         output.line(f"{one.ref.name}@{one.digest}: {said}")
 
@@ -58,7 +58,7 @@ def _json(one: Signed) -> dict[str, object]:
         "image": one.image,
         "reference": f"{one.ref.name}@{one.digest}",
         "digest": str(one.digest),
-        "signed": [str(digest) for digest in one.new],
+        "signed": [f"{repository}@{digest}" for digest, repository in one.new],
         "tool": one.tool.value,
     }
 

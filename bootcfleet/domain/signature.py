@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bootcfleet.domain.image import OCI_MANIFEST, Manifest, ManifestError, sha256
-from bootcfleet.domain.reference import Digest, ImageRef
+from bootcfleet.domain.reference import Digest
 
 PAYLOAD_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
 ANNOTATION = "dev.cosignproject.cosign/signature"
@@ -67,18 +67,16 @@ def make_payload(repository: str, digest: Digest) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def payload_problem(raw: bytes, ref: ImageRef, digest: Digest) -> str | None:
-    """Why a payload says nothing about `digest` in the repository of `ref`; None when it does."""
+def payload_problem(raw: bytes, repository: str, digest: Digest) -> str | None:
+    """Why a payload says nothing about `digest` in `repository`; None when it does."""
     critical = _object(_parse(raw).get("critical"))
     if critical.get("type") not in _TYPES:
         return "its payload is no image signature"
     if _object(critical.get("image")).get("docker-manifest-digest") != str(digest):
         return "it is about another digest"
     named = _object(critical.get("identity")).get("docker-reference")
-    repository = named.partition("@")[0] if isinstance(named, str) else ""
-    head, _, last = repository.rpartition("/")
-    repository = f"{head}/{last.partition(':')[0]}"
-    if repository != ref.name:
+    head, _, last = (named.partition("@")[0] if isinstance(named, str) else "").rpartition("/")
+    if f"{head}/{last.partition(':')[0]}" != repository:
         return f"it is for {named}"
     return None
 

@@ -35,25 +35,25 @@ def key_file(name: str) -> str:
     return f"/etc/pki/containers/{name}.pub"
 
 
-def signature_policy(accept: Iterable[str], scope: str, key: str, base: str = "") -> str:
-    """``policy.json``: images below `scope` need a signature of the key in the file `key`.
+def signature_policy(accept: Iterable[str], scopes: Iterable[str], key: str, base: str = "") -> str:
+    """``policy.json``: images below `scopes` need a signature of the key in the file `key`.
 
     `accept` are scopes (registries, repositories; ``*`` for all others) that are taken
     without a signature; everything else is rejected. On a base from Red Hat its
     registries keep their own key. The signed identity is the repository, so that a
     channel may move to any digest that was signed for it.
     """
-    scopes: dict[str, list[dict[str, Any]]] = {}
+    wanted: dict[str, list[dict[str, Any]]] = {}
     if base.startswith(tuple(f"{registry}/" for registry in _RED_HAT)):
         signed = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": _RED_HAT_KEY}
-        scopes |= {registry: [signed] for registry in _RED_HAT}
-    scopes |= {"" if one == ANYWHERE else one: _ACCEPT for one in accept}
+        wanted |= {registry: [signed] for registry in _RED_HAT}
+    wanted |= {"" if one == ANYWHERE else one: _ACCEPT for one in accept}
     own = {"type": "sigstoreSigned", "keyPath": key, "signedIdentity": {"type": "matchRepository"}}
-    scopes[scope] = [own]
+    wanted |= {scope: [own] for scope in scopes}
     local = {transport: {"": _ACCEPT} for transport in LOCAL_TRANSPORTS}
     body = {
         "default": [{"type": "reject"}],
-        "transports": {"docker": dict(sorted(scopes.items())), **local},
+        "transports": {"docker": dict(sorted(wanted.items())), **local},
     }
     return json.dumps(body, indent=4) + "\n"
 

@@ -40,9 +40,13 @@ class Signatures:
     def __init__(self, client: RegistryClient) -> None:
         self._client = client
 
-    def check(self, ref: ImageRef, digest: Digest, key: PublicKey) -> Verdict:
+    def check(
+        self, ref: ImageRef, digest: Digest, key: PublicKey, repository: str | None = None
+    ) -> Verdict:
         """Whether `digest` in the repository of `ref` is signed with `key`.
 
+        `repository` is the one that it must be signed for, where the image is yet to be
+        copied there with its signatures; without it, its own.
         Raises `RegistryError` when the registry cannot be asked; signatures that are
         not readable only do not count.
         """
@@ -65,15 +69,20 @@ class Signatures:
             if not key.signed(payload, one.signature):
                 why.append("it is signed with another key")
                 continue
-            problem = payload_problem(payload, ref, digest)
+            problem = payload_problem(payload, repository or ref.name, digest)
             if problem is None:
                 return Verdict(digest, True)
             why.append(f"it is signed, but {problem}")
         return Verdict(digest, False, tuple(dict.fromkeys(why)) or ("it has no signature",))
 
-    def add(self, ref: ImageRef, digest: Digest, key: PrivateKey) -> None:
-        """Sign `digest`; signatures that are there stay.  Raises `RegistryError`."""
-        payload = make_payload(ref.name, digest)
+    def add(
+        self, ref: ImageRef, digest: Digest, key: PrivateKey, repository: str | None = None
+    ) -> None:
+        """Sign `digest` for a repository (its own without one); signatures that are there stay.
+
+        Raises `RegistryError`.
+        """
+        payload = make_payload(repository or ref.name, digest)
         before = self._stored(ref, digest)
         config = signature_config(before, payload)
         manifest = signature_manifest(before, payload, key.sign(payload), config)

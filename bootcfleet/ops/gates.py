@@ -134,9 +134,9 @@ def _evidence(
                 return None
             if kind is EvidenceKind.SIGN and (key := project_public_key(channels.loaded)):
                 # The signature itself says more than that somebody once saw one.
-                return verify_signature(
-                    channels.registry, candidate.at.with_digest(candidate.manifest.digest), key
-                )
+                here = candidate.at.with_digest(candidate.manifest.digest)
+                there = channels.repository(candidate.image, candidate.channel)
+                return verify_signature(channels.registry, here, key, there.name)
             found = latest_evidence(channels.ledger, kind, candidate.digest)
             age = wanted if isinstance(wanted, timedelta) else None
             what = candidate.image

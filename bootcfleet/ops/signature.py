@@ -58,15 +58,21 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def verify_signature(client: RegistryClient, ref: ImageRef, public_key: PublicKey) -> GateResult:
+def verify_signature(
+    client: RegistryClient, ref: ImageRef, public_key: PublicKey, repository: str | None = None
+) -> GateResult:
     """Whether what `ref` is now is signed with `public_key`, for its repository.
 
+    `repository` names another one that it is to be copied to: hosts ask for a signature
+    for the repository that they pull from.
     Of an index, each platform's image must be signed too: that is what hosts check.
     Raises `RegistryError` when the registry cannot be asked.
     """
     manifest = client.manifest(ref)
     signatures = Signatures(client)
-    verdicts = [signatures.check(ref, digest, public_key) for digest in to_sign(manifest)]
+    verdicts = [
+        signatures.check(ref, digest, public_key, repository) for digest in to_sign(manifest)
+    ]
     bad = [one for one in verdicts if not one.ok]
     hint = f"bootcfleet image sign {ref.name}@{manifest.digest}"
     if bad:
@@ -127,13 +133,14 @@ class Signer:
         wanted = spec.tool if spec else SigningTool.AUTO
         return cls(key, passphrase, public, _tool(wanted))
 
-    def sign(self, client: RegistryClient, ref: ImageRef, digest: Digest) -> None:
-        """Sign one digest.  Raises `RegistryError`, `CosignError`."""
+    def sign(self, client: RegistryClient, ref: ImageRef, digest: Digest, repository: str) -> None:
+        """Sign one digest for one repository.  Raises `RegistryError`, `CosignError`."""
         if self.tool is SigningTool.COSIGN:
-            Cosign.with_password(self.passphrase).sign(ref.with_digest(digest), self.key)
+            cosign = Cosign.with_password(self.passphrase)
+            cosign.sign(ref.with_digest(digest), self.key, repository)
             return
         private = PrivateKey(_read(self.key), self.passphrase.encode(), str(self.key))
-        Signatures(client).add(ref, digest, private)
+        Signatures(client).add(ref, digest, private, repository)
 
 
 def _tool(wanted: SigningTool) -> SigningTool:
@@ -150,16 +157,33 @@ def _tool(wanted: SigningTool) -> SigningTool:
 
 @dataclass(frozen=True)
 class Signed:
-    """What signing did: `new` are the digests that were signed now."""
+    """What signing did: `new` are the digests that were signed now, and for which repository."""
 
     image: str
     ref: ImageRef
     digest: Digest
-    new: tuple[Digest, ...]
+    new: tuple[tuple[Digest, str], ...]
     tool: SigningTool
 
 
-def plan_signing(client: RegistryClient, named: NamedImage, public: PublicKey) -> Signed:
+def repositories(loaded: LoadedProject | None, named: NamedImage, ref: ImageRef) -> tuple[str, ...]:
+    """The repositories that an image is signed for: its own, and those of the channels."""
+    found = [ref.name]
+    if loaded is not None and named.image:
+        found += [f"{prefix}/{named.image}" for prefix in signed_scopes(loaded)]
+    return tuple(dict.fromkeys(found))
+
+
+def signed_scopes(loaded: LoadedProject) -> tuple[str, ...]:
+    """Registry and path of all that hosts of the project pull: its own, and the channels'."""
+    project = loaded.project
+    others = [spec.repository for spec in project.channels.values() if spec.repository]
+    return tuple(dict.fromkeys([project.registry, *others]))
+
+
+def plan_signing(
+    client: RegistryClient, loaded: LoadedProject | None, named: NamedImage, public: PublicKey
+) -> Signed:
     """Which digests of an image still need a signature of this key.
 
     Raises `UsageError` for an image that is in no registry, `RegistryError`.
@@ -168,22 +192,31 @@ def plan_signing(client: RegistryClient, named: NamedImage, public: PublicKey) -
     manifest = client.manifest(ref)
     signatures = Signatures(client)
     missing = tuple(
-        digest for digest in to_sign(manifest) if not signatures.check(ref, digest, public).ok
+        (digest, repository)
+        for digest in to_sign(manifest)
+        for repository in repositories(loaded, named, ref)
+        if not signatures.check(ref, digest, public, repository).ok
     )
     return Signed(named.image or ref.name, ref, manifest.digest, missing, SigningTool.AUTO)
 
 
-def sign_image(client: RegistryClient, named: NamedImage, signer: Signer, record: Record) -> Signed:
+def sign_image(
+    client: RegistryClient,
+    loaded: LoadedProject | None,
+    named: NamedImage,
+    signer: Signer,
+    record: Record,
+) -> Signed:
     """Sign what is not signed yet, look at the result, and record it as evidence.
 
     Raises `RegistryError`, `CosignError`, and `ChecksFailedError` when the signature that
     was just made does not hold.
     """
-    plan = plan_signing(client, named, signer.public)
+    plan = plan_signing(client, loaded, named, signer.public)
     details = {
         "key": signer.public.fingerprint,
         "tool": signer.tool.value,
-        "signed": [str(digest) for digest in plan.new],
+        "signed": [f"{repository}@{digest}" for digest, repository in plan.new],
         "reference": f"{plan.ref.name}@{plan.digest}",
     }
 
@@ -193,8 +226,8 @@ def sign_image(client: RegistryClient, named: NamedImage, signer: Signer, record
         )
 
     try:
-        for digest in plan.new:
-            signer.sign(client, plan.ref, digest)
+        for digest, repository in plan.new:
+            signer.sign(client, plan.ref, digest, repository)
         result = verify_signature(client, plan.ref.with_digest(plan.digest), signer.public)
     except FleetError as error:
         note(EvidenceOutcome.FAILED, error=error.message)

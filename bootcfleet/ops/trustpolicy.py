@@ -7,7 +7,7 @@ from typing import Any
 from bootcfleet.domain.trustpolicy import key_file, signature_policy, sigstore_attachments
 from bootcfleet.errors import UsageError
 from bootcfleet.ops.project import LoadedProject
-from bootcfleet.ops.signature import key_path, project_public_key
+from bootcfleet.ops.signature import key_path, project_public_key, signed_scopes
 
 
 def policy_files(loaded: LoadedProject) -> dict[str, str]:
@@ -24,10 +24,10 @@ def policy_files(loaded: LoadedProject) -> dict[str, str]:
     base = next((one for one in bases if "redhat" in one), "")
     return {
         "/etc/containers/policy.json": signature_policy(
-            trust["accept"], project.registry, key, base
+            trust["accept"], trust["scopes"], key, base
         ),
         f"/etc/containers/registries.d/50-{project.name}.yaml": sigstore_attachments(
-            [project.registry]
+            trust["scopes"]
         ),
         key: trust["public_key"],
     }
@@ -43,4 +43,5 @@ def trust_context(loaded: LoadedProject) -> dict[str, Any]:
         return {}
     project_public_key(loaded)
     text = key_path(loaded, spec.public_key).read_text(encoding="ascii")
-    return {"public_key": text, "accept": list(spec.accept)}
+    scopes = list(signed_scopes(loaded))
+    return {"public_key": text, "accept": list(spec.accept), "scopes": scopes}

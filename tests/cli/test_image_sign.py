@@ -193,6 +193,27 @@ def test_a_signature_of_another_key_repository_or_digest_does_not_count(
     assert "it is signed, but it is about another digest" in err
 
 
+def test_a_channel_in_another_repository_is_signed_for_too(
+    keys: None, say: Say, registry: LabRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its hosts ask for a signature for the repository that they pull from."""
+    text = (tmp_path / "bootcfleet.yaml").read_text()
+    (tmp_path / "bootcfleet.yaml").write_text(
+        f"{text}channels: {{live: {{signature: true, repository: {registry.address}/edge}}}}\n"
+    )
+    code, out, _ = say("sign", "soe:prod", "--json")
+    assert code == 0
+    signed = [name.partition("@")[0] for name in json.loads(out)[0]["signed"]]
+    assert signed == [f"{registry.address}/acme/soe", f"{registry.address}/edge/soe"]
+    assert "is signed already" in say("sign", "soe:prod")[1]
+    files = json.loads(say("policy", "--json")[1])
+    scopes = json.loads(files["/etc/containers/policy.json"])["transports"]["docker"]
+    assert set(scopes) == {f"{registry.address}/acme", f"{registry.address}/edge"}
+    assert run(["channel", "promote", "soe", "prod", "live", "--yes"]) == 0
+    capsys.readouterr()
+    assert say("verify", f"{registry.address}/edge/soe:live")[0] == 0
+
+
 def test_a_tampered_payload(
     keys: None, say: Say, registry: LabRegistry, client: RegistryClient
 ) -> None:

@@ -7,6 +7,7 @@ built image can show is in tests/integration/test_templates_build.py.
 from __future__ import annotations
 
 import base64
+import json
 import re
 import tomllib
 import xml.etree.ElementTree as ET
@@ -140,8 +141,13 @@ def test_main_files_of_packages_are_left_alone(case: tuple[str, Rendered]) -> No
         name = path.removeprefix("files")
         if name.startswith("/etc/"):
             assert re.search(
-                r"\.d/|/conf\.d/|/zones/|/anchors/|^/etc/postgresql/", name
-            ) or name in ("/etc/subuid", "/etc/subgid", "/etc/locale.conf"), name
+                r"\.d/|/conf\.d/|/zones/|/anchors/|^/etc/pki/containers/|^/etc/postgresql/", name
+            ) or name in (
+                "/etc/subuid",
+                "/etc/subgid",
+                "/etc/locale.conf",
+                "/etc/containers/policy.json",
+            ), name
         else:
             assert "sed -i" not in case[1].containerfile
 
@@ -346,3 +352,17 @@ def test_a_line_break_in_a_word_starts_no_instruction() -> None:
         assert bad.replace("\n", " ") in rendered.containerfile or name == "container-host"
         for line in rendered.containerfile.splitlines():
             assert not line.startswith("RUN touch"), (name, line)
+
+
+def test_hosts_of_the_soe_ask_for_signatures_where_there_is_a_key() -> None:
+    etc = "/etc/containers"
+    soe = render("soe", FULL["soe"])
+    docker = json.loads(soe.text(f"{etc}/policy.json"))["transports"]["docker"]
+    assert set(docker) == {"registry.example.com/acme", "quay.io/tools"}
+    key = docker["registry.example.com/acme"][0]["keyPath"]
+    assert soe.text(key) == FULL["soe"]["signing_public_key"]
+    attachments = yaml.safe_load(soe.text(f"{etc}/registries.d/50-soe.yaml"))["docker"]
+    assert set(attachments) == {"registry.example.com/acme", "mirror.site:5000/acme"}
+    without = render("soe", MINIMAL["soe"])
+    assert not [path for path in without.files if "policy" in path or "registries.d" in path]
+    assert f"files{key}" not in without.files

@@ -33,7 +33,7 @@ def payload(**critical: Any) -> bytes:
 
 
 def test_what_we_sign_is_accepted() -> None:
-    assert payload_problem(make_payload(REF.name, DIGEST), REF, DIGEST) is None
+    assert payload_problem(make_payload(REF.name, DIGEST), REF.name, DIGEST) is None
     assert signature_tag(DIGEST) == "sha256-" + "ab" * 32 + ".sig"
 
 
@@ -59,7 +59,7 @@ def test_what_we_sign_is_accepted() -> None:
     ],
 )  # fmt: skip
 def test_payloads(raw: bytes, problem: str | None) -> None:
-    assert payload_problem(raw, REF, DIGEST) == problem
+    assert payload_problem(raw, REF.name, DIGEST) == problem
 
 
 def test_a_second_signature_keeps_the_first() -> None:
@@ -82,7 +82,7 @@ def test_layers_of_other_kinds_are_passed_over() -> None:
 
 
 def test_the_policy_of_hosts() -> None:
-    body = json.loads(signature_policy(["quay.io"], "r.example.com/acme", "/k.pub"))
+    body = json.loads(signature_policy(["quay.io"], ["r.example.com/acme"], "/k.pub"))
     assert body["default"] == [{"type": "reject"}]
     assert body["transports"]["docker"] == {
         "quay.io": [{"type": "insecureAcceptAnything"}],
@@ -98,15 +98,15 @@ def test_the_policy_of_hosts() -> None:
 
 
 def test_nothing_that_is_accepted_takes_the_place_of_the_key() -> None:
-    body = json.loads(signature_policy(["*", "r/acme"], "r/acme", "/k.pub"))
+    body = json.loads(signature_policy(["*", "r/acme"], ["r/acme"], "/k.pub"))
     assert body["transports"]["docker"][""] == [{"type": "insecureAcceptAnything"}]
     assert body["transports"]["docker"]["r/acme"][0]["type"] == "sigstoreSigned"
 
 
 def test_red_hat_keeps_its_key() -> None:
-    body = json.loads(signature_policy([], "r/acme", "/k.pub", "registry.redhat.io/rhel10/x:1"))
+    body = json.loads(signature_policy([], ["r/acme"], "/k.pub", "registry.redhat.io/rhel10/x:1"))
     assert body["transports"]["docker"]["registry.redhat.io"][0]["type"] == "signedBy"
-    body = json.loads(signature_policy([], "r/acme", "/k.pub", "registry.redhat.io.evil/x:1"))
+    body = json.loads(signature_policy([], ["r/acme"], "/k.pub", "registry.redhat.io.evil/x:1"))
     assert set(body["transports"]["docker"]) == {"r/acme"}
 
 

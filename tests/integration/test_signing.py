@@ -53,7 +53,7 @@ class Desk:
         """The files that hosts get, with the key where it is here."""
         scope = f"{self.address}/{self.repository}"
         policy, drop_ins = self.folder / "policy.json", self.folder / "registries.d"
-        policy.write_text(signature_policy(accept, scope, str(key)))
+        policy.write_text(signature_policy(accept, [scope], str(key)))
         drop_ins.mkdir(exist_ok=True)
         (drop_ins / "x.yaml").write_text(sigstore_attachments([scope]))
         return policy, drop_ins
@@ -179,10 +179,13 @@ def test_cosign_signs_and_we_and_hosts_verify(
     link.symlink_to(cosign)
     monkeypatch.setenv("PATH", str(link.parent), prepend=os.pathsep)
     project(desk, "auto")
+    file, edge = desk.folder / "bootcfleet.yaml", f"{desk.address}/edge"
+    file.write_text(f"{file.read_text()}channels: {{live: {{repository: {edge}}}}}\n")
     digest = image(desk)
     assert run(["image", "sign", "soe:prod", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["tool"] == "cosign"
     assert desk.verified(digest)
+    assert verify_signature(desk.client, desk.ref(":prod"), desk.public(), f"{edge}/soe").ok
     policy = desk.policy(desk.folder / "acme.pub")
     assert tried(check, *policy, f"{desk.name}:prod") == (0, "")
     # A key pair of cosign's own opens here too.
