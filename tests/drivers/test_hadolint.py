@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from bootcfleet.domain.lint.model import Finding, Severity
 from bootcfleet.drivers.command import LocalExecutor
 from bootcfleet.drivers.hadolint import Hadolint
 from bootcfleet.errors import FleetError
+from tests.shippedtemplates import render, variable_sets
 from tests.tools import need
 
 #: As hadolint 2.15.1 prints it.
@@ -84,8 +87,6 @@ def test_what_it_cannot_read_is_said_and_is_no_finding(
 
 @pytest.mark.integration
 def test_the_real_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sysconfig
-
     monkeypatch.setenv("PATH", sysconfig.get_path("scripts"), prepend=os.pathsep)
     need("hadolint")
     assert shutil.which("hadolint")
@@ -102,3 +103,16 @@ def test_the_real_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = Hadolint(LocalExecutor(cwd=tmp_path)).check(text)
     assert result.findings is not None
     assert [one.rule for one in result.findings] == ["DL3020"]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("name", "label", "variables"), variable_sets())
+def test_the_shipped_templates_are_clean(
+    name: str, label: str, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only infos: ShellCheck takes a pattern of grep in single quotes for a variable."""
+    monkeypatch.setenv("PATH", sysconfig.get_path("scripts"), prepend=os.pathsep)
+    need("hadolint")
+    result = Hadolint(LocalExecutor()).check(render(name, variables).containerfile)
+    assert result.findings is not None
+    assert {one.rule for one in result.findings if one.severity is not Severity.INFO} == set()

@@ -285,7 +285,10 @@ def sed(subject: Subject) -> Iterable[At]:
             or step.command.has("--in-place")
         ):
             continue
-        for path in step.command.operands:
+        command = step.command
+        # Without -e or -f the first word is sed's own program, which may begin with a slash.
+        files = command.operands[0 if command.has("-e", "-f", "--expression", "--file") else 1 :]
+        for path in files:
             if path.startswith(("/etc/", "/usr/")) and not re.search(r"\.d/", path):
                 drop = DROP_INS.get(path)
                 yield At(step.line, f"{path} is edited" + (f"; drop-ins: {drop}" if drop else ""))

@@ -6,7 +6,15 @@ import re
 from collections.abc import Iterable
 
 from bootcfleet.domain.lint.filesystem import written
-from bootcfleet.domain.lint.model import At, RuleSet, Severity, Step, Subject, decoded
+from bootcfleet.domain.lint.model import (
+    At,
+    RuleSet,
+    Severity,
+    Step,
+    Subject,
+    decoded,
+    without_values,
+)
 from bootcfleet.domain.lint.vendorfiles import lines, sysusers
 
 _SET = RuleSet()
@@ -61,6 +69,11 @@ def databases(subject: Subject) -> Iterable[At]:
             yield At(file.line, f"{file.source} replaces {file.path}")
 
 
+#: Options of useradd(8) and groupadd(8) whose value is the next word.
+_WITH_VALUE = frozenset(
+    {"-u", "-g", "-G", "-s", "-d", "-c", "-k", "-K", "-e", "-f", "-p", "-b", "-R", "-P", "-Z"}
+    | {"--uid", "--gid", "--groups", "--shell", "--home-dir", "--comment", "--password"}
+)
 _ADDERS = {"useradd": ("-u", "--uid"), "adduser": ("-u", "--uid")}
 _GROUP_ADDERS = {"groupadd": ("-g", "--gid"), "addgroup": ("-g", "--gid")}
 
@@ -96,9 +109,11 @@ def undeclared_users(subject: Subject) -> Iterable[At]:
     known = sysusers(subject)
     for step in subject.final_steps:
         kind = "u" if step.name in _ADDERS else "g" if step.name in _GROUP_ADDERS else None
-        name = step.command.arguments[-1] if step.command.arguments else ""
-        if kind and name and name not in known[kind] and not name.startswith("-"):
-            yield At(step.line, f"{name} is in no file of sysusers.d")
+        if kind is None:
+            continue
+        for name in without_values(step.command, _WITH_VALUE):
+            if name not in known[kind]:
+                yield At(step.line, f"{name} is in no file of sysusers.d")
 
 
 _KEYS = re.compile(r"/(root|home/[^/]+|var/home/[^/]+|var/roothome)/\.ssh/.+")

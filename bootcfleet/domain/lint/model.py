@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -217,13 +217,13 @@ def writes(step: Step) -> Iterator[str]:
     command, operands = step.command, step.command.operands
     match command.name:
         case "tee" | "touch" | "mkdir" | "truncate" | "mknod" | "mkfifo":
-            yield from _without_values(command, {"-m", "-s", "--mode", "--size"})
+            yield from without_values(command, {"-m", "-s", "--mode", "--size"})
         case "cp" | "mv" | "install" | "ln" | "rsync":
             target = command.value("-t", "--target-directory")
             if target:
                 yield target
             elif "-d" in command.arguments:
-                yield from _without_values(command, {"-m", "-o", "-g"})
+                yield from without_values(command, {"-m", "-o", "-g"})
             elif len(operands) > 1:
                 yield operands[-1]
         case "tar" | "unzip" | "bsdtar":
@@ -249,7 +249,7 @@ def _is_write(redirect: Redirect) -> bool:
     return redirect.operator in (">", ">>", "&>", "&>>", ">|") and redirect.target != "/dev/null"
 
 
-def _without_values(command: ShellCommand, options: set[str]) -> Iterator[str]:
+def without_values(command: ShellCommand, options: Set[str]) -> Iterator[str]:
     """The operands, without the words that belong to an option before them."""
     before = ""
     for word in command.arguments:

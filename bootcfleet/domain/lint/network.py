@@ -105,17 +105,22 @@ def _line(file: PlacedFile, word: str) -> int:
 @rule(
     "BCF603",
     Severity.ERROR,
-    "container of the image without a digest",
-    reason="the host starts whatever the tag is that day, and a rollback of the host does not "
-    "bring the old one back",
+    "bound image without a digest",
+    reason="bootc pulls whatever the tag is that day; a rollback of the host does not bring the "
+    "old one back",
     source=f"bootc documentation, Logically bound images; {_NOTES} (20)",
     remedy="Image=REGISTRY/NAME@sha256:…",
 )
 def quadlet_digest(subject: Subject) -> Iterable[At]:
-    """Image= of quadlets; names of other quadlets and templates are left out."""
-    for file, parser, _ in _quadlets(subject):
+    """Image= of bound quadlets."""
+    yield from _floating(subject, bound=True)
+
+
+def _floating(subject: Subject, *, bound: bool) -> Iterable[At]:
+    """Image= without a digest; names of other quadlets are no images."""
+    for file, parser, linked in _quadlets(subject):
         image = _value(parser, "Image")
-        if image is None or image.endswith((".image", ".build")):
+        if linked is not bound or image is None or image.endswith((".image", ".build")):
             continue
         if "@sha256:" not in image:
             yield At(_line(file, "Image="), f"{image or 'Image='} has no digest", file.source)
@@ -289,6 +294,20 @@ def unbound(subject: Subject) -> Iterable[At]:
     for file, parser, bound in _quadlets(subject):
         if not bound and "@sha256:" in (_value(parser, "Image") or ""):
             yield At(1, "nothing links it into bound-images.d", file.source)
+
+
+@rule(
+    "BCF613",
+    Severity.WARNING,
+    "container without a digest",
+    reason="each host starts whatever the tag is when it pulls, and a rollback of the host does "
+    "not bring the old one back",
+    source=f"podman-systemd.unit(5) Image; {_NOTES} (20)",
+    remedy="Image=REGISTRY/NAME@sha256:…; suppress it where podman-auto-update is to follow a tag",
+)
+def floating_container(subject: Subject) -> Iterable[At]:
+    """Image= of quadlets that are not bound."""
+    yield from _floating(subject, bound=False)
 
 
 @rule(
