@@ -22,7 +22,7 @@ from bootcfleet.drivers.imagetree import (
 from bootcfleet.drivers.layercache import LayerCache
 from bootcfleet.drivers.podman import Podman
 from bootcfleet.drivers.registry import RegistryClient
-from bootcfleet.drivers.rpmdb import Installed, read_packages
+from bootcfleet.drivers.rpmdb import Installed, RpmDatabaseError, read_packages
 from bootcfleet.ops.download import PlatformImage, platform_image
 from bootcfleet.ops.imagename import NamedImage
 from bootcfleet.ops.project import LoadedProject, state_dir
@@ -101,11 +101,22 @@ def _saved(reader: Reader, image: str) -> Iterator[Path]:
 
 
 def installed_packages(image: ImageTree) -> Installed:
-    """The packages of an image; none where it has no RPM database.  Raises `RpmDatabaseError`."""
+    """The packages of an image; none where it has no RPM database.
+
+    Raises `RpmDatabaseError`, also for a database in one of the older forms.
+    """
     for folder in RPM_DATABASES:
         path = f"{folder}/rpmdb.sqlite"
         entry = image.tree.get(image.tree.real(path))
         if entry is not None and entry.kind is Kind.FILE and entry.size:
             with image.extracted([path, f"{path}-wal"]) as work:
                 return read_packages(work / "rpmdb.sqlite")
+    for folder in RPM_DATABASES:
+        for name in ("Packages", "Packages.db"):
+            entry = image.tree.get(image.tree.real(f"{folder}/{name}"))
+            if entry is not None and entry.size:
+                raise RpmDatabaseError(
+                    f"the image's RPM database /{folder}/{name} is not in the SQLite form",
+                    hint="rebuild it in the image: rpmdb --rebuilddb",
+                )
     return Installed()

@@ -53,7 +53,10 @@ def name_image(loaded: LoadedProject | None, text: str) -> NamedImage:
             hint=did_you_mean(name, images)
             or "write a reference in full: registry.example.com/acme/soe:1.0",
         )
-    ref = ImageRef.parse(f"{loaded.project.registry}/{text}")
+    # A channel may have its images in a repository of its own.
+    channel = loaded.project.channels.get(tag)
+    prefix = (channel.repository if channel else None) or loaded.project.registry
+    ref = ImageRef.parse(f"{prefix}/{text}")
     if tag or rest:
         return NamedImage(text, name, ref)
     built = BuildFiles(state_dir(loaded)).last_builds().get(name)
@@ -69,8 +72,10 @@ def name_image(loaded: LoadedProject | None, text: str) -> NamedImage:
 def _own_name(loaded: LoadedProject | None, ref: ImageRef) -> str:
     if loaded is None:
         return ""
+    project = loaded.project
     own, _, name = ref.name.rpartition("/")
-    return name if own == loaded.project.registry and name in loaded.project.images else ""
+    prefixes = {project.registry, *(spec.repository for spec in project.channels.values())}
+    return name if own in prefixes and name in project.images else ""
 
 
 def _by_digest(loaded: LoadedProject | None, digest: Digest) -> NamedImage:

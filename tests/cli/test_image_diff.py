@@ -147,6 +147,26 @@ def test_what_cannot_be_compared(say: Say, words: list[str], code: int, message:
     assert "Traceback" not in err
 
 
+def test_a_channel_in_a_repository_of_its_own(
+    registry: LabRegistry, say: Say, tmp_path: Path
+) -> None:
+    file = tmp_path / "bootcfleet.yaml"
+    channel = f"live: {{repository: {registry.address}/edge}}"
+    file.write_text(f"{file.read_text()}channels: {{{channel}}}\n")
+    push_image(registry.address, "edge/soe", "live", version="1", files={"x": b""}, created=CREATED)
+    code, out, _ = say("soe:prod", "soe:live")
+    assert code == 0
+    assert "  + /x  -0644 0:0 0 B\n" in out
+
+
+def test_a_database_of_packages_in_an_older_form(registry: LabRegistry, say: Say) -> None:
+    files = {"var/lib/rpm/Packages": b"Berkeley DB"}
+    push_image(registry.address, "acme/soe", "old", version="1", files=files, created=CREATED)
+    code, out, err = say("soe:prod", "soe:old")
+    assert (code, out) == (1, "")
+    assert "the image's RPM database /var/lib/rpm/Packages is not in the SQLite form" in err
+
+
 def test_the_fleet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
