@@ -10,9 +10,9 @@ from typing import Any
 from bootcfleet import __version__
 from bootcfleet.cli.output import Output
 from bootcfleet.domain.lint.catalogue import every_rule
-from bootcfleet.domain.lint.engine import LintReport
 from bootcfleet.domain.lint.model import Severity
-from bootcfleet.domain.lint.sarif import Place, sarif
+from bootcfleet.domain.lint.report import LintReport, Place
+from bootcfleet.domain.lint.sarif import sarif
 from bootcfleet.domain.template import RenderedImage
 from bootcfleet.drivers.command import LocalExecutor, write_atomic
 from bootcfleet.drivers.hadolint import Hadolint

@@ -103,4 +103,5 @@ def _finding(entry: dict[str, object]) -> Finding:
     remedy = f"{page or 'https://github.com/hadolint/hadolint/wiki'}/{code}"
     severity = _LEVELS.get(str(entry["level"]), Severity.INFO)
     line = int(str(entry["line"]))
-    return Finding(code, severity, str(entry["message"]), CONTAINERFILE, line, f"see {remedy}")
+    message = " ".join(str(entry["message"]).split())
+    return Finding(code, severity, message, CONTAINERFILE, line, f"see {remedy}")

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from bootcfleet.domain.document import did_you_mean
 from bootcfleet.domain.evidence import EvidenceKind, EvidenceOutcome
-from bootcfleet.domain.lint.engine import LintReport, lint
 from bootcfleet.domain.lint.model import CONTAINERFILE, Severity, Subject
-from bootcfleet.domain.lint.sarif import Place
+from bootcfleet.domain.lint.report import LintReport, Place
 from bootcfleet.domain.template import RenderedImage
 from bootcfleet.drivers.hadolint import Hadolint
 from bootcfleet.errors import ChecksFailedError, UsageError
@@ -32,6 +31,9 @@ def lint_rendered(
     `child` says that it is built on an image of the same project. Raises
     `FleetError` when hadolint is there and does not work.
     """
+    # Here, since builds import this module also when nothing is linted; the rules are many.
+    from bootcfleet.domain.lint.engine import lint
+
     subject = Subject(image, rendered, build_args or {}, child)
     if hadolint is None:
         return lint(subject)

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootcfleet.domain.lint.catalogue import RULES
-from bootcfleet.domain.lint.engine import LintReport, lint
+from bootcfleet.domain.lint.engine import lint
 from bootcfleet.domain.lint.model import CONTAINERFILE, Finding, RuleSet, Severity, Subject
+from bootcfleet.domain.lint.report import LintReport
 from bootcfleet.domain.lint.sarif import sarif
 from bootcfleet.domain.template import ContextFile, RenderedImage
 from tests.domain.test_lint_rules import EXAMPLES, subject

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sysconfig
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from bootcfleet.domain.lint.model import Finding, Severity
 from bootcfleet.drivers.command import LocalExecutor
-from bootcfleet.drivers.hadolint import Hadolint
+from bootcfleet.drivers.hadolint import LEFT_OUT, Hadolint
 from bootcfleet.errors import FleetError
 from tests.shippedtemplates import render, variable_sets
 from tests.tools import need
@@ -24,7 +25,7 @@ OUTPUT = (
     '"line":3,"message":"Specify version with `dnf install -y <package>-<version>`."},{"code":'
     '"SC2016","column":1,"file":"-","level":"info","line":4,"message":"Expressions don\'t expand '
     'in single quotes, use double quotes for that."},{"code":"DL3042","column":1,"file":"-",'
-    '"level":"style","line":5,"message":"s"}]'
+    '"level":"style","line":5,"message":"two\\nlines"}]'
 )
 
 
@@ -56,6 +57,7 @@ def test_findings_are_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         2,
         "see https://github.com/hadolint/hadolint/wiki/DL3020",
     )
+    assert result.findings[2].message == "two lines"
     assert result.findings[1].remedy == "see https://www.shellcheck.net/wiki/SC2016"
 
 
@@ -67,6 +69,12 @@ def test_what_is_not_readable_is_an_error(
     with pytest.raises(FleetError, match="said nothing readable") as caught:
         hadolint.check("FROM a\n")
     assert caught.value.details == ("broken config",)
+
+
+def test_the_docs_name_what_is_left_out() -> None:
+    page = (Path(__file__).parent.parent.parent / "docs/lint.md").read_text()
+    paragraph = page.partition("Left out are rules")[2].partition("\n\n")[0]
+    assert set(re.findall(r"DL\d+", paragraph)) == set(LEFT_OUT)
 
 
 def test_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, assert_never
 
 from bootcfleet.domain.lint.catalogue import every_rule
-from bootcfleet.domain.lint.engine import LintReport
 from bootcfleet.domain.lint.model import Finding, Rule, Severity
+from bootcfleet.domain.lint.report import LintReport, Place
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a finding is in the sources: a URI, relative to the project with `in_project`."""
-
-    uri: str
-    line: int | None
-    in_project: bool
 
 
 #: (image, file, line) → the place in the project's sources; None where it is not known.
