@@ -19,6 +19,7 @@ from bootcfleet.domain.reference import ImageRef
 from bootcfleet.drivers.registryhttp import RegistryError
 from bootcfleet.errors import FleetError
 from bootcfleet.ops.channel import Channels
+from bootcfleet.ops.fanout import at_once
 
 #: The title of the file in the artifact, for `oras pull` and the like.
 _TITLE = "org.opencontainers.image.title"
@@ -112,7 +113,9 @@ def mirror_history(channels: Channels, pairs: Iterable[Pair]) -> None:
 
     The histories are in the ledger; `channel verify` finds a copy that is behind.
     """
-    for image, channel in pairs:
+
+    def mirror(pair: Pair) -> None:
+        image, channel = pair
         try:
             for _ in range(_TRIES):
                 entries = channels.store.history(image, channel)
@@ -129,6 +132,8 @@ def mirror_history(channels: Channels, pairs: Iterable[Pair]) -> None:
                     {"channel": channel, "hint": "bootcfleet channel verify --repair"},
                 )
             )
+
+    at_once(tuple(pairs), mirror)
 
 
 def restore_histories(

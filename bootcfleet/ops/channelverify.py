@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from bootcfleet.domain.channel import ChannelAction, ChannelEntry, Move, Pair, check_history
 from bootcfleet.domain.channel_finding import Finding, FindingKind
@@ -13,12 +12,10 @@ from bootcfleet.drivers.channelstore import when
 from bootcfleet.errors import FleetError
 from bootcfleet.ops.channel import Channels
 from bootcfleet.ops.channelmirror import read_mirror, write_mirror
+from bootcfleet.ops.fanout import at_once
 from bootcfleet.ops.gates import Candidate
 from bootcfleet.ops.promote import make_move
 from bootcfleet.ops.train import recover, run_train, running
-
-#: Requests to a registry at the same time.
-_AT_ONCE = 8
 
 
 def verify(
@@ -41,16 +38,17 @@ def verify(
                 None if alive else "bootcfleet channel verify --repair",
                 repairable=not alive,
             )
-    found: list[Finding] = []
-    for pair in channels.pairs(image, channel):
+
+    def look(pair: Pair) -> list[Finding]:
         if pair in moving:
-            found.append(moving[pair])
-            continue
+            return [moving[pair]]
         try:
-            found += _look(channels, pair)
+            return list(_look(channels, pair))
         except FleetError as error:
-            found.append(Finding(*pair, FindingKind.UNKNOWN, error.message, error.hint))
-    return tuple(found)
+            return [Finding(*pair, FindingKind.UNKNOWN, error.message, error.hint)]
+
+    looks = at_once(channels.pairs(image, channel), look)
+    return tuple(finding for findings in looks for finding in findings)
 
 
 def repair(channels: Channels, findings: Sequence[Finding], why: str = "") -> None:
@@ -184,8 +182,7 @@ def _traces(
 def _kept(channels: Channels, entries: Sequence[ChannelEntry]) -> Iterator[Finding]:
     """The tags that keep the digests of the history, each asked for."""
     tags = {_keep(entry): entry for entry in entries}
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        digests = list(pool.map(channels.found, tags))
+    digests = at_once(tuple(tags), channels.found)
     # What `channel prune` has deleted is not missing.
     gone = pruned(channels.ledger.entries(action="channel.prune"))
     wrong = [

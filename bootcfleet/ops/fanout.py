@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from bootcfleet.errors import FleetError
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -37,3 +38,11 @@ def gather(
     """All results of `each`, in the order of `hosts`."""
     found = dict(each(hosts, work, parallel=parallel))
     return {host: found[host] for host in hosts}
+
+
+def at_once(items: Sequence[S], work: Callable[[S], T], *, parallel: int = 8) -> list[T]:
+    """The results in the order of `items`; the first failure is raised once all have ended."""
+    if len(items) < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(max_workers=min(parallel, len(items))) as pool:
+        return list(pool.map(work, items))

@@ -16,6 +16,7 @@ from bootcfleet.domain.promotion import SKIPPABLE, PromotionPlan
 from bootcfleet.domain.reference import Digest, ImageRef, InvalidReferenceError
 from bootcfleet.errors import FleetError, UsageError
 from bootcfleet.ops.channel import Channels
+from bootcfleet.ops.fanout import at_once
 from bootcfleet.ops.gates import Candidate, examine
 from bootcfleet.ops.train import recover, run_train
 
@@ -46,7 +47,6 @@ def plan_promotion(
                 left_out[image] = f"{channel} does not take it"
             else:
                 images = [*images, image]
-    moves, unchanged = [], {}
     for image in images:
         channels.require_image(image)
         if not spec.takes(image):
@@ -54,18 +54,23 @@ def plan_promotion(
                 f"the channel {channel} does not take {image}",
                 hint=f"see channels.{channel}.images in bootcfleet.yaml",
             )
+
+    def plan_one(image: str) -> Move | Digest | _NotThereError:
         try:
-            at = resolve(channels, image, source)
+            return _plan_one(channels, image, source, channel, why)
         except _NotThereError as error:
-            if not everything:
-                raise
-            left_out[image] = error.message
-            continue
-        move = _plan_one(channels, image, source, channel, at, why)
-        if move is None:
-            unchanged[image] = str(at.digest)
+            return error
+
+    moves, unchanged = [], {}
+    for image, planned in zip(images, at_once(images, plan_one), strict=True):
+        if isinstance(planned, Move):
+            moves.append(planned)
+        elif isinstance(planned, Digest):
+            unchanged[image] = str(planned)
+        elif everything:
+            left_out[image] = planned.message
         else:
-            moves.append(move)
+            raise planned
     if everything and not moves and not unchanged:
         raise UsageError(f"no image of the project is in {source}")
     return PromotionPlan(source, channel, tuple(moves), unchanged, left_out, frozenset(skip))
@@ -193,15 +198,14 @@ def check_skips(skip: Collection[str], why: str) -> None:
         )
 
 
-def _plan_one(
-    channels: Channels, image: str, source: str, channel: str, at: ImageRef, why: str
-) -> Move | None:
-    """The move of one image; None when the channel and its history are there already."""
+def _plan_one(channels: Channels, image: str, source: str, channel: str, why: str) -> Move | Digest:
+    """The move of one image; its digest when the channel and its history are there already."""
+    at = resolve(channels, image, source)
     tag = channels.tag(image, channel)
     found = channels.found(tag)
     last = channels.store.current(image, channel)
-    if found == str(at.digest) and last is not None and last.digest == found:
-        return None
+    if at.digest and found == str(at.digest) and last is not None and last.digest == found:
+        return at.digest
     manifest = channels.registry.manifest(at)
     if not manifest.is_index and artifact_type_of(manifest) not in _IMAGES:
         raise UsageError(

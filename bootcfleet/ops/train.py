@@ -21,6 +21,7 @@ from bootcfleet.errors import FleetError
 from bootcfleet.ops.channel import Channels
 from bootcfleet.ops.channelcopy import bring
 from bootcfleet.ops.channelmirror import mirror_history
+from bootcfleet.ops.fanout import at_once
 
 
 class TrainFailedError(FleetError):
@@ -88,9 +89,8 @@ def running(channels: Channels) -> tuple[tuple[Intent, bool], ...]:
 
 def _carry_out(channels: Channels, intent: Intent, held: Hold) -> tuple[ChannelEntry, ...]:
     try:
-        manifests = [bring(channels, move) for move in intent.moves]
-        for move, manifest in zip(intent.moves, manifests, strict=True):
-            _keep(channels, move, manifest)
+        # Nothing of this shows in a channel; of many images, it takes most of the time.
+        manifests = at_once(intent.moves, lambda move: _prepare(channels, move), parallel=4)
         for move, manifest in zip(intent.moves, manifests, strict=True):
             _require_unmoved(channels, move)
             if held.lost():
@@ -143,6 +143,12 @@ def _require_done(channels: Channels, move: Move) -> None:
             f"{move.tag} is {now or 'gone'} after {move.digest} was written to it",
             hint="somebody else moves this tag at the same time: find out who",
         )
+
+
+def _prepare(channels: Channels, move: Move) -> Manifest:
+    manifest = bring(channels, move)
+    _keep(channels, move, manifest)
+    return manifest
 
 
 def _keep(channels: Channels, move: Move, manifest: Manifest) -> None:
@@ -246,9 +252,7 @@ def _forward(channels: Channels, intent: Intent, verdict: Settlement) -> tuple[C
     with contextlib.suppress(FleetError):
         for move in intent.moves:
             if channels.found(move.tag) != move.digest:
-                manifest = bring(channels, move)
-                _keep(channels, move, manifest)
-                channels.registry.put_manifest(move.tag, manifest)
+                channels.registry.put_manifest(move.tag, _prepare(channels, move))
         return _finish(channels, intent)
     return ()
 
