@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bootcfleet.domain.channel import Intent
 from bootcfleet.domain.reference import Digest, ImageRef
 from bootcfleet.drivers.labimage import push_index
 from bootcfleet.drivers.registry import RegistryClient
@@ -18,6 +19,7 @@ from bootcfleet.ops import prune as ops
 from bootcfleet.ops.channel import open_channels
 from bootcfleet.ops.lab import Lab, LabHost
 from bootcfleet.ops.project import load_project
+from bootcfleet.ops.promote import plan_promotion
 from bootcfleet.ops.survey import HostSurvey
 from tests.acme import Acme, acme_project, push
 
@@ -216,6 +218,21 @@ def test_a_registry_that_deletes_nothing(
             "failed",
         ]
         ledger.close()
+
+
+def test_what_somebody_is_moving_right_now(acme: Acme) -> None:
+    digests = [build(acme, number) for number in range(4)]
+    with open_channels(load_project()) as channels:
+        moves = plan_promotion(channels, ["web"], digests[0], "dev").moves
+        found = ops.plan(channels, HostSurvey(True), keep=3, younger_than=timedelta(hours=1))
+        assert [one.stored.digest for one in found.delete] == [digests[0]]
+        channels.store.claim(Intent("t1", channels.clock(), "op@desk", moves))
+        with pytest.raises(FleetError) as caught:
+            ops.prune(channels, found)
+        assert "op@desk is moving web in dev" in caught.value.message
+        again = ops.plan(channels, HostSurvey(True), keep=3, younger_than=timedelta(hours=1))
+        assert again.delete == ()
+    assert digests[0] in manifests(acme)
 
 
 def test_a_tag_that_moved_since_the_plan(acme: Acme) -> None:

@@ -122,6 +122,17 @@ def test_two_indexes_that_share_a_platform() -> None:
     assert gone(found) == [digest(1), digest(11)]
 
 
+@pytest.mark.parametrize("order", [(2, 3), (3, 2)])
+def test_a_platform_that_is_a_base_and_in_another_index(order: tuple[int, int]) -> None:
+    """Its own index stays, whether the other index or the child is looked at first."""
+    first = build(1, children=(digest(11), digest(12)))
+    second = build(2, children=(digest(12),))
+    parts = [Stored(WEB, digest(number)) for number in (11, 12)]
+    needed = {digest(number): ["prod"] for number in order}
+    found = plan([first, second, *parts, build(3)], needed, {digest(3): digest(12)})
+    assert gone(found) == []
+
+
 def test_what_belongs_to_an_image_stays_and_goes_with_it() -> None:
     signature = Stored(WEB, digest(21), (f"sha256-{1:064x}.sig",))
     listed = Stored(WEB, digest(22), (f"sha256-{1:064x}",), children=(digest(23),))
@@ -246,6 +257,11 @@ def test_nothing_that_anything_needs_is_ever_deleted(
         base = bases.get(one.digest)
         assert base is None or base in there
         assert one.owner is None or one.owner in there or one.foreign or one.digest in needed
+    # Whatever is needed itself can be pulled through every index that has it.
+    direct = set(needed) | {bases[one.digest] for one in left if one.digest in bases}
+    for one in stored:
+        if one.owner is None and set(one.children) & direct:
+            assert one.digest in there
     # What is kept beyond the needs is an index that holds a needed platform, and what that needs.
     for one in found.keep:
         assert one.reasons
