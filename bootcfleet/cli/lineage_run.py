@@ -23,10 +23,11 @@ from bootcfleet.ops import connect
 from bootcfleet.ops.audit import open_ledger
 from bootcfleet.ops.fleet import entry_json
 from bootcfleet.ops.lineage import Lineage, Located, learn, locate
+from bootcfleet.ops.lock import load_lock
 from bootcfleet.ops.project import LoadedProject, find_project
 from bootcfleet.ops.revocation import Revocations, load_revocations
 from bootcfleet.ops.survey import find_hosts
-from bootcfleet.ops.why import HostMove, Link, chain, channel_entries, last_move
+from bootcfleet.ops.why import HostMove, Link, chain, channel_entries, last_move, locked
 
 
 @dataclass
@@ -138,6 +139,11 @@ def show_why(word: str, inventory: Path | None, *, registry: bool, as_json: bool
             desk.learn(located.reference)
             move = last_move(desk.ledger, host.name, desk.lineage.same(located.digest))
         links = chain(located.digest, desk.lineage, desk.revocations, desk.ledger)
+        pin = None
+        if links[-1].made is None and desk.loaded is not None:
+            outside = links[-1].digest
+            where = desk.lineage.repository(outside)
+            pin = locked(load_lock(desk.loaded.root), outside, where)
         entries = channel_entries(
             ChannelStore.of(desk.ledger.db).all(), desk.lineage.same(located.digest)
         )
@@ -150,6 +156,7 @@ def show_why(word: str, inventory: Path | None, *, registry: bool, as_json: bool
                 "reference": str(located.reference) if located.reference else None,
                 "channels": [{**entry.to_json(), "now": now} for entry, now in entries],
                 "chain": [link.to_json() for link in links],
+                "lock": pin,
                 "notes": desk.notes,
             }
         )
@@ -160,6 +167,8 @@ def show_why(word: str, inventory: Path | None, *, registry: bool, as_json: bool
         _say_link(output, link, first=number == 0)
         for entry, now in entries if number == 0 else ():
             _say_entry(output, entry, now=now)
+    if pin is not None:
+        _item(output, "lock", pin)
     if links[-1].made is not None:
         _item(output, "base", f"{links[-1].base or 'not known'}: nothing more is known")
     _say_notes(output, desk.notes)

@@ -187,7 +187,9 @@ def run_restore(word: str, reason: str, *, yes: bool, as_json: bool) -> None:
     with _open(word, output) as desk:
         revoked = require_revoked(desk.lineage, desk.revocations, desk.located, reason)
         output.confirm(f"Restore {revoked.name} {revoked.digest[:19]}?", yes=yes)
-        problem = restore(desk.channels, desk.lineage, desk.located, revoked, reason)
+        problem = restore(
+            desk.channels, desk.lineage, desk.revocations, desk.located, revoked, reason
+        )
         if as_json:
             output.json(
                 {

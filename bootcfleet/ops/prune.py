@@ -54,10 +54,11 @@ def plan(
 
     `keep` revisions of each channel and of each image's builds stay.  Raises `FleetError`.
     """
-    for image in images:
-        channels.require_image(image)
-    lineage = Lineage.of(channels.ledger)
     names = _repositories(channels)
+    for image in images:
+        if image not in names.values():
+            channels.require_image(image)  # an import has no other place but its history
+    lineage = Lineage.of(channels.ledger)
     notes: list[str] = []
     stored = [one for repository in names for one in _scan(channels, repository)]
     stored = _with_times(channels, stored)

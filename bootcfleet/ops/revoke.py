@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bootcfleet.domain.channel import ChannelAction, ChannelEntry, Move
@@ -50,6 +50,8 @@ class RevocationPlan:
     moves: tuple[Move, ...] = ()
     stuck: tuple[tuple[str, str, str], ...] = ()
     notes: tuple[str, ...] = field(default=())
+    #: All digests of the image: a later look may know only one of them.
+    digests: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
         """As JSON-ready data."""
@@ -136,6 +138,7 @@ def plan_revocation(
         reached,
         revocations.direct(located.digest, lineage),
         notes=notes,
+        digests=lineage.same(located.digest),
     )
     if not rollback:
         return plan
@@ -150,9 +153,7 @@ def plan_revocation(
             moves.append(found)
         else:
             stuck.append((use.image, use.channel, found))
-    return RevocationPlan(
-        plan.located, name, reason, reached, plan.before, tuple(moves), tuple(stuck), notes
-    )
+    return replace(plan, moves=tuple(moves), stuck=tuple(stuck))
 
 
 def revoke(channels: Channels, plan: RevocationPlan) -> tuple[tuple[ChannelEntry, ...], str | None]:
@@ -169,6 +170,7 @@ def revoke(channels: Channels, plan: RevocationPlan) -> tuple[tuple[ChannelEntry
             digests={"image": plan.located.digest},
             details={
                 "reason": plan.reason,
+                "platforms": [one for one in plan.digests if one != plan.located.digest],
                 "descendants": list(plan.impact.descendants),
                 "channels": [f"{one.image}:{one.channel}" for one in plan.impact.channels],
                 "hosts": sorted({one.host for one in plan.impact.hosts}),
@@ -200,15 +202,25 @@ def require_revoked(
 
 
 def restore(
-    channels: Channels, lineage: Lineage, located: Located, revoked: Revoked, reason: str
+    channels: Channels,
+    lineage: Lineage,
+    revocations: Revocations,
+    located: Located,
+    revoked: Revoked,
+    reason: str,
 ) -> str | None:
     """Undo a revocation; why the registry could not be told, or None.  Raises `FleetError`."""
+    every = [one for one, found in revocations.by_digest.items() if found.digest == revoked.digest]
     channels.record(
         RESTORE,
         revoked.name,
         "restored",
         digests={"image": revoked.digest},
-        details={"reason": reason, "revoked": revoked.reason},
+        details={
+            "reason": reason,
+            "revoked": revoked.reason,
+            "platforms": [one for one in every if one != revoked.digest],
+        },
     )
     if revoked.digest != located.digest:
         there = reference_of(revoked.digest, channels.loaded, lineage)

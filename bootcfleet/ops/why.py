@@ -10,6 +10,8 @@ from bootcfleet.domain.audit import AuditEntry
 from bootcfleet.domain.channel import ChannelEntry
 from bootcfleet.domain.evidence import Evidence, EvidenceKind
 from bootcfleet.domain.lineage import Lineage, Made
+from bootcfleet.domain.lock import Lock
+from bootcfleet.domain.reference import ImageRef
 from bootcfleet.domain.revocation import Revocations, Revoked
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.ops.evidence import latest_evidence
@@ -39,6 +41,17 @@ class Link:
             },
             "revoked": self.revoked.to_json() if self.revoked else None,
         }
+
+
+def locked(lock: Lock | None, digest: str, repository: str | None) -> str | None:
+    """What ``bootcfleet.lock`` says today of a base from outside; None where it has no pin."""
+    for declared, pin in (lock.pins if lock else {}).items():
+        at = f"{pin.locked:%Y-%m-%d %H:%M:%SZ}"
+        if digest in map(str, (pin.digest, *pin.platforms.values())):
+            return f"bootcfleet.lock pins {declared} to it, since {at}"
+        if repository is not None and ImageRef.parse(declared).name == repository:
+            return f"bootcfleet.lock pins {declared} to {pin.digest}, since {at}"
+    return None
 
 
 def chain(

@@ -130,6 +130,21 @@ def test_why_an_image(acme: Acme) -> None:
     ]
 
 
+@pytest.mark.parametrize("digit", ["9", "8"])
+def test_why_tells_the_lock(acme: Acme, digit: str) -> None:
+    acme.record_all()
+    base = "quay.io/fedora/fedora-bootc:42"
+    (acme.root / "bootcfleet.lock").write_text(
+        f"version: 1\nbases:\n  {base}:\n    digest: sha256:{digit * 64}\n"
+        "    locked: 2026-01-01T00:00:00Z\n    platforms:\n"
+        f"      linux/amd64: sha256:{'7' * 64}\n"
+    )
+    what = "it" if digit == "9" else f"sha256:{digit * 64}"
+    assert acme("why", "web")[0].splitlines()[-1] == (
+        f"  lock      bootcfleet.lock pins {base} to {what}, since 2026-01-01 00:00:00Z"
+    )
+
+
 def test_why_tells_the_channels(acme: Acme) -> None:
     with (acme.root / "bootcfleet.yaml").open("a") as file:
         file.write("channels: {dev: {}, prod: {from: dev}}\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bootcfleet.domain.reference import Digest, ImageRef
+from bootcfleet.drivers.labimage import push_index
 from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.drivers.registryartifact import Artifacts
 from bootcfleet.ops.lab import Lab, LabHost
@@ -245,3 +246,22 @@ def test_a_revoked_parent_that_only_the_registry_tells_of(acme: Acme) -> None:
     _, err = acme("channel", "promote", "shop", "0.1", "dev", "--yes", ends=3)
     assert "it stands on soe" in err
     assert "bad glibc" in err
+
+
+def test_the_platforms_of_an_index_are_revoked_with_it(acme: Acme) -> None:
+    """The ledger does not know them from the build: the revocation writes them down."""
+    index = push_index(
+        acme.registry.address, "acme/web", "both", version="1", files={"a": b"b"}, created=AT
+    )
+    with RegistryClient() as client:
+        ref = ImageRef.parse(f"{acme.registry.address}/acme/web").with_digest(index)
+        amd64, arm64 = map(str, client.manifest(ref).references)
+    acme("image", "revoke", str(ref), "-m", "x", "--yes", "--no-hosts")
+    ledger = acme.ledger()
+    found = load_revocations(ledger)
+    assert set(found.by_digest) == {str(index), amd64, arm64}
+    _, err = acme("channel", "promote", "web", arm64, "dev", "--yes", ends=3)
+    assert "was revoked at" in err
+    acme("image", "restore", arm64, "-m", "y", "--yes")
+    assert load_revocations(ledger).by_digest == {}
+    ledger.close()
