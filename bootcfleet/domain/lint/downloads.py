@@ -58,7 +58,7 @@ _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "python", "python3", "perl"})
     Severity.ERROR,
     "a script from the network is run unseen",
     reason="whoever holds that server decides what is in the image, today and in every rebuild",
-    source="hadolint DL4006 and its discussion; bootc documentation, Building guidance",
+    source="SLSA 1.0, Threats, use of a compromised dependency",
     remedy="put the script into files/, or download it, check its sha256 and run it then",
 )
 def piped_shell(subject: Subject) -> Iterable[At]:
@@ -92,7 +92,7 @@ _CHECKS = frozenset(
     Severity.WARNING,
     "a download that nothing checks",
     reason="a rebuild may get something else from the same address, and nobody would see it",
-    source="SLSA, build requirements; hadolint's rule for ADD, DL3020",
+    source="SLSA 1.0, Threats, use of a compromised dependency; Containerfile(5) ADD --checksum",
     remedy="check it in the same RUN: echo 'SHA256  FILE' | sha256sum -c",
 )
 def downloads(subject: Subject) -> Iterable[At]:
@@ -114,9 +114,9 @@ def downloads(subject: Subject) -> Iterable[At]:
     "BCF216",
     Severity.WARNING,
     "RPM from an address",
-    reason="dnf does not check the signature of a package that is named by URL or path "
-    "(localpkg_gpgcheck is off)",
-    source="dnf.conf(5) localpkg_gpgcheck; hadolint has no rule for it",
+    reason="dnf does not check the signature of a package that is named by URL or path: "
+    "localpkg_gpgcheck is off",
+    source="dnf.conf(5) localpkg_gpgcheck",
     remedy="take it from a repository; or rpm --import its key and --setopt=localpkg_gpgcheck=1",
 )
 def remote_rpm(subject: Subject) -> Iterable[At]:

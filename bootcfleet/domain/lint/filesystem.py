@@ -323,7 +323,7 @@ def host_identity(subject: Subject) -> Iterable[At]:
     Severity.WARNING,
     "file that does not belong into an image",
     reason="editors, merges and operating systems leave such files; on hosts some are read",
-    source="systemd.unit(5), files of *.d; hadolint's and docker's .dockerignore advice",
+    source="names that editors, patch(1), rpm(8), git and Python give",
     remedy="remove it from files/",
 )
 def leftovers(subject: Subject) -> Iterable[At]:

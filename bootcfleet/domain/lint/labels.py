@@ -49,7 +49,7 @@ def inherited(subject: Subject) -> Iterable[At]:
     Severity.INFO,
     "labels before the steps",
     reason="a new version or commit in a label makes podman run every step after it again",
-    source=f"{_NOTES} (2); podman-build(1) --layers; blue-build's template, which learned it",
+    source=f"{_NOTES} (2); podman-build(1) --layers; BlueBuild writes them last for that reason",
     remedy="put LABEL just before `RUN bootc container lint`",
 )
 def early(subject: Subject) -> Iterable[At]:
@@ -96,7 +96,7 @@ _CHANNEL_KEY = re.compile(r"(^|[._-])(channel|stage|env|environment|ring|track|s
     "the channel's name is built in",
     reason="a promotion gives the same digest to another channel: in production the image still "
     "says `test`; and one image for each channel means that none is what was tested",
-    source=f"{_NOTES} (26); ublue-os/bluefin common#1020",
+    source=f"{_NOTES} (26)",
     remedy="leave it out; `bootcfleet channel` knows which digest a channel has",
 )
 def channel(subject: Subject) -> Iterable[At]:

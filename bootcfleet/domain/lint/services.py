@@ -197,7 +197,7 @@ _UPDATERS = frozenset(
     Severity.WARNING,
     "package that updates packages on hosts",
     reason="/usr is read-only on a bootc host: it fails every day, or changes what the image says",
-    source=f"dnf-automatic(8); bootc documentation, Package managers; {_NOTES} (17)",
+    source=f"dnf-automatic(8); {_NOTES} (1)",
     remedy="leave it out; new packages come with a new image",
 )
 def automatic_packages(subject: Subject) -> Iterable[At]:

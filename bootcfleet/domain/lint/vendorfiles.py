@@ -179,7 +179,7 @@ def floating_ids(subject: Subject) -> Iterable[At]:
     "BCF336",
     Severity.ERROR,
     "line that systemd-sysusers does not understand",
-    reason="the whole file fails, and the users of the image are missing",
+    reason="its user is missing, and services that run under it do not start",
     source="sysusers.d(5)",
     remedy="TYPE NAME ID GECOS HOME SHELL, with type u, g, m or r",
 )
