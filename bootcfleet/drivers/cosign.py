@@ -39,13 +39,19 @@ class Cosign:
         found = re.search(r"GitVersion:\s*v?(\d+)\.(\d+)", result.stdout + result.stderr)
         return (int(found[1]), int(found[2])) if found else (0, 0)
 
-    def sign(self, ref: ImageRef, key: Path, repository: str) -> None:
-        """Sign the digest of `ref` for a repository.  Raises `CosignError`, `ToolMissingError`."""
+    def sign(self, ref: ImageRef, key: Path, repository: str, *, insecure: bool = False) -> None:
+        """Sign the digest of `ref` for a repository.
+
+        cosign does not read registries.conf: `insecure` says that the registry is listed
+        there without TLS.  Raises `CosignError`, `ToolMissingError`.
+        """
         argv = ["cosign", "sign", "--yes", "--key", str(key), "--tlog-upload=false"]
         if (self.version() or (0, 0)) >= (3, 0):
             argv += ["--new-bundle-format=false", "--use-signing-config=false"]
         if repository != ref.name:
             argv += ["--sign-container-identity", repository]
+        if insecure:
+            argv += ["--allow-insecure-registry", "--allow-http-registry"]
         result = self._executor.run([*argv, str(ref)], timeout=600)
         if not result.ok:
             raise CosignError(f"cosign could not sign {ref}", details=_tail(result))

@@ -50,11 +50,11 @@ class Signatures:
         Raises `RegistryError` when the registry cannot be asked; signatures that are
         not readable only do not count.
         """
-        manifest = self._stored(ref, digest)
-        if manifest is None:
-            return Verdict(digest, False, ("it has no signature",))
         why: list[str] = []
         try:
+            manifest = self._stored(ref, digest)
+            if manifest is None:
+                return Verdict(digest, False, ("it has no signature",))
             found = stored_signatures(manifest)[:_MAX_SIGNATURES]
         except (ManifestError, InvalidReferenceError) as error:
             return Verdict(digest, False, (error.message,))

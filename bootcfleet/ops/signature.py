@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bootcfleet.domain.evidence import EvidenceKind, EvidenceOutcome
@@ -14,6 +14,7 @@ from bootcfleet.domain.reference import Digest, ImageRef
 from bootcfleet.domain.signing import PASSPHRASE, SigningSpec, SigningTool
 from bootcfleet.drivers.cosign import Cosign
 from bootcfleet.drivers.registry import RegistryClient
+from bootcfleet.drivers.registryconf import RegistriesConf
 from bootcfleet.drivers.signatures import Signatures
 from bootcfleet.drivers.signingkey import KeyFileError, PrivateKey, PublicKey
 from bootcfleet.errors import ChecksFailedError, FleetError, ToolMissingError, UsageError
@@ -95,12 +96,13 @@ def to_sign(manifest: Manifest) -> tuple[Digest, ...]:
 
 @dataclass(frozen=True)
 class Signer:
-    """What signs: the private key's file, its passphrase, the tool."""
+    """What signs: the private key, its file and passphrase, and the tool."""
 
     key: Path
-    passphrase: str
     public: PublicKey
     tool: SigningTool
+    private: PrivateKey = field(repr=False)
+    passphrase: str = field(repr=False)
 
     @classmethod
     def open(
@@ -131,16 +133,16 @@ class Signer:
         if public.fingerprint != private.public.fingerprint:
             raise KeyFileError(f"{key} does not belong to the project's public key")
         wanted = spec.tool if spec else SigningTool.AUTO
-        return cls(key, passphrase, public, _tool(wanted))
+        return cls(key, public, _tool(wanted), private, passphrase)
 
     def sign(self, client: RegistryClient, ref: ImageRef, digest: Digest, repository: str) -> None:
         """Sign one digest for one repository.  Raises `RegistryError`, `CosignError`."""
         if self.tool is SigningTool.COSIGN:
             cosign = Cosign.with_password(self.passphrase)
-            cosign.sign(ref.with_digest(digest), self.key, repository)
+            insecure = RegistriesConf().push_endpoint(ref).insecure
+            cosign.sign(ref.with_digest(digest), self.key, repository, insecure=insecure)
             return
-        private = PrivateKey(_read(self.key), self.passphrase.encode(), str(self.key))
-        Signatures(client).add(ref, digest, private, repository)
+        Signatures(client).add(ref, digest, self.private, repository)
 
 
 def _tool(wanted: SigningTool) -> SigningTool:

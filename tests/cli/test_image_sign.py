@@ -304,6 +304,7 @@ def test_a_cosign_that_fails(
     assert "no such luck" in err
     argv = (tmp_path / "argv").read_text()
     assert "--new-bundle-format=false --use-signing-config=false" in argv
+    assert "--allow-insecure-registry --allow-http-registry" in argv
     assert SECRET not in argv
     assert (tmp_path / "env").read_text() == f"{SECRET}\n"
     entry = open_ledger(load_project()).entries(action="image.sign")[-1]

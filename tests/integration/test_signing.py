@@ -194,3 +194,26 @@ def test_cosign_signs_and_we_and_hosts_verify(
     private = PrivateKey((desk.folder / "own.key").read_bytes(), SECRET.encode(), "own.key")
     public = PublicKey((desk.folder / "own.pub").read_bytes(), "own.pub")
     assert public.signed(b"payload", private.sign(b"payload"))
+
+
+def test_a_host_with_the_files_of_image_policy(desk: Desk, real_base: str) -> None:
+    """In a container of an image that has them, by their own paths."""
+    check = gotools.policycheck()
+    image(desk)
+    image(desk, "unsigned")
+    assert run(["image", "sign", "soe:prod"]) == 0
+    assert run(["image", "policy", "--output", "host"]) == 0
+    (desk.folder / "Containerfile").write_text(f"FROM {real_base}\nCOPY host/ /\n")
+    host = "localhost/trust-host:test"
+    code, said = tried("podman", "build", "--quiet", "--tag", host, desk.folder)
+    assert code == 0, said
+    words = [
+        "podman", "run", "--rm", "--network=host", f"--volume={check}:/usr/bin/policycheck:ro",
+        host, "policycheck", "/etc/containers/policy.json",
+        "/etc/containers/registries.d",
+    ]  # fmt: skip
+    code, said = tried(*words, f"{desk.name}:prod")
+    assert code == 0, said
+    code, said = tried(*words, f"{desk.name}:unsigned")
+    assert code == 1
+    assert "A signature was required, but no signature exists" in said
