@@ -39,7 +39,7 @@ def _removed(subject: Subject, at: At, path: str) -> bool:
     copied = any(one.line == at.line and one.keyword != "RUN" for one in subject.final)
     for step in subject.final_steps:
         here = step.instruction.line <= at.line <= step.instruction.end
-        if step.name == "rm" and (here or (copied and step.line > at.line)):
+        if step.name == "rm" and step.line >= at.line and (here or copied):
             for word in step.command.operands:
                 folder = word.removesuffix("/*").rstrip("/")
                 if path == word or _below(path, folder):
@@ -144,8 +144,10 @@ def var_run(subject: Subject) -> Iterable[At]:
     "or a link",
 )
 def opt(subject: Subject) -> Iterable[At]:
-    """Files below /opt."""
-    yield from _find(subject, "/opt")
+    """Files below /opt; to make the folder itself, or a link, is the remedy on some bases."""
+    for at in _find(subject, "/opt"):
+        if not at.message.endswith(" /opt"):
+            yield at
 
 
 @rule(

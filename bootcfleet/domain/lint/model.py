@@ -17,7 +17,11 @@ from bootcfleet.domain.template import ContextFile, RenderedImage
 CONTAINERFILE = "Containerfile"
 
 #: Words before a command that change nothing about what it does to the image.
-_WRAPPERS = frozenset({"sudo", "env", "exec", "command", "time", "nice", "nohup", "eatmydata"})
+_WRAPPERS = frozenset(
+    {"sudo", "env", "exec", "command", "time", "nice", "nohup", "eatmydata", "xargs"}
+)
+#: Options of xargs(1) whose value is the next word.
+_XARGS_VALUES = frozenset({"-n", "-I", "-P", "-d", "-L", "-s", "-a", "-E"})
 _SHELLS = frozenset({"sh", "bash", "dash", "ash", "ksh", "zsh"})
 
 
@@ -198,9 +202,10 @@ def _unwrapped(command: ShellCommand) -> Iterator[ShellCommand]:
     """The command itself: without sudo and env before it, and what ``sh -c`` is given."""
     words = command.words
     while words and words[0].rpartition("/")[2] in _WRAPPERS:
-        words = words[1:]
+        wrapper, words = words[0].rpartition("/")[2], words[1:]
         while words and (words[0].startswith("-") or "=" in words[0].partition("/")[0]):
-            words = words[1:]
+            with_value = wrapper == "xargs" and words[0] in _XARGS_VALUES
+            words = words[2 if with_value else 1 :]
     if words != command.words:
         command = replace(command, words=words)
     yield command

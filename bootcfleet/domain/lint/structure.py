@@ -178,7 +178,10 @@ def bind_mount(subject: Subject) -> Iterable[At]:
             if any(re.search(rf"\$\{{?{re.escape(key)}\b", one.text) for key in keys):
                 continue
             for mount in one.mounts():
-                if mount.get("type", "bind") == "bind" and mount.get("from", "") not in copied:
+                source = mount.get("from", "")
+                if source and subject.containerfile.stage(source, before=stage.index) is None:
+                    continue  # An image from outside: BCF101 looks at its tag.
+                if mount.get("type", "bind") == "bind" and source not in copied:
                     what = mount.get("source") or mount.get("src") or "the context"
                     yield At(one.line, f"a change of {what} does not run this again")
 
@@ -212,7 +215,7 @@ def mount_target(subject: Subject) -> Iterable[At]:
                 yield At(one.line, f"{target} is gone from the layer after this RUN")
 
 
-_STATUS_TELLS = frozenset({"grep", "egrep", "fgrep", "test", "[", "sha256sum", "xargs", "gpg"})
+_STATUS_TELLS = frozenset({"grep", "egrep", "fgrep", "test", "[", "sha256sum", "gpg"})
 _CANNOT_FAIL = frozenset({"echo", "printf", "yes", "true", ":"})
 
 
