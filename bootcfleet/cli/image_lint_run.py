@@ -49,7 +49,7 @@ def run_lint(names: Sequence[str], *, how: str, file: Path | None, strict: bool)
     output = Output(as_json=how != "text" and file is None)
     loaded = load_project()
     images = ProjectImages.open(loaded, LocalExecutor())
-    hadolint = Hadolint(LocalExecutor(cwd=loaded.root))
+    hadolint = Hadolint(LocalExecutor(), loaded.root)
     found = lint_images(images, names, hadolint)
     reports = [report for report, _ in found]
     match how:

@@ -1,9 +1,9 @@
 """hadolint, where it is installed: the shell and Containerfile linter that others know.
 
 Flags and output as hadolint 2.15.1 has them: ``hadolint --no-fail --format
-json -`` reads the Containerfile from standard input, uses the ``.hadolint.yaml``
-of its directory, obeys ``# hadolint ignore=…`` and prints a JSON list of
-{code, column, file, level, line, message}.
+json -`` reads the Containerfile from standard input, obeys ``# hadolint ignore=…``
+and ``--config FILE`` (a ``.hadolint.yaml``), and prints a JSON list of {code,
+column, file, level, line, message}.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from bootcfleet.domain.lint.model import CONTAINERFILE, Finding, Severity
 from bootcfleet.drivers.command import CommandTimeoutError, Executor
@@ -33,6 +34,8 @@ LEFT_OUT = {
 
 _LOCALHOST = re.compile(r"^(\s*FROM\s+(?:--\S+\s+)*)localhost:(?=\d+/)", re.M | re.I)
 _LEVELS = {"error": Severity.ERROR, "warning": Severity.WARNING}
+#: In the order in which hadolint looks for them.
+_CONFIGURATIONS = (".hadolint.yaml", ".hadolint.yml")
 #: Seconds for one Containerfile.
 _TIMEOUT = 60.0
 
@@ -46,10 +49,12 @@ class HadolintResult:
 
 
 class Hadolint:
-    """hadolint on an executor."""
+    """hadolint on an executor, with the configuration file of the folder `root` if it has one."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, root: Path | None = None) -> None:
         self._executor = executor
+        found = [root / name for name in _CONFIGURATIONS if (root / name).is_file()] if root else []
+        self._options = ["--config", str(found[0])] if found else []
 
     def check(self, containerfile: str) -> HadolintResult:
         """Look at a Containerfile.
@@ -70,7 +75,7 @@ class Hadolint:
         return result
 
     def _run(self, containerfile: str) -> HadolintResult:
-        argv = ["hadolint", "--no-fail", "--format", "json", "-"]
+        argv = ["hadolint", "--no-fail", "--format", "json", *self._options, "-"]
         try:
             result = self._executor.run(argv, stdin=containerfile.encode(), timeout=_TIMEOUT)
         except ToolMissingError:

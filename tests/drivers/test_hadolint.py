@@ -108,7 +108,8 @@ def test_the_real_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     local = text.replace("a.example/b:1", "localhost:5000/a/b:1")
     assert Hadolint(LocalExecutor(cwd=tmp_path)).check(local) == result
     (tmp_path / ".hadolint.yaml").write_text("ignored: [SC2016]\n")
-    result = Hadolint(LocalExecutor(cwd=tmp_path)).check(text)
+    monkeypatch.chdir("/")
+    result = Hadolint(LocalExecutor(), tmp_path).check(text)
     assert result.findings is not None
     assert [one.rule for one in result.findings] == ["DL3020"]
 
