@@ -101,11 +101,17 @@ class BuildPlan:
         }
 
 
-def kept(last: LastBuild | None, inputs: BuildInputs, *, push: bool) -> Known | None:
-    """The last build, when it is of these very inputs (and pushed, where a push is wanted)."""
+def kept(
+    last: LastBuild | None, inputs: BuildInputs, repository: str, *, push: bool
+) -> Known | None:
+    """The last build, when it is of these very inputs, and where a build would put it.
+
+    That is `repository`: the project may have moved to another registry since. It
+    must have been pushed there, where a push is wanted.
+    """
     if last is None or last.inputs is None or last.inputs.build_id != inputs.build_id:
         return None
-    if push and last.digest is None:
+    if (push and last.digest is None) or not _in(last, repository):
         return None
     return Known(
         last.reference,
@@ -117,12 +123,20 @@ def kept(last: LastBuild | None, inputs: BuildInputs, *, push: bool) -> Known | 
     )
 
 
-def why_build(last: LastBuild | None, inputs: BuildInputs, *, push: bool) -> str:
+def _in(last: LastBuild, repository: str) -> bool:
+    if last.digest is not None:
+        return last.reference == f"{repository}@{last.digest}"
+    return any(tag.startswith(f"{repository}:") for tag in last.tags)
+
+
+def why_build(last: LastBuild | None, inputs: BuildInputs, repository: str, *, push: bool) -> str:
     """Why an image that is nowhere yet has to be built."""
     before = last.inputs if last else None
     reason = explain(before, inputs)
     if reason is not None:
         return reason
+    if last is not None and not _in(last, repository):
+        return f"built, but not for {repository}"
     return "built, but not pushed" if push else "its image is gone"
 
 

@@ -115,7 +115,7 @@ class ImageBuilder:
         if step.build_id is not None:
             return None
         last = self.images.files.last_builds().get(step.image)
-        known = kept(last, inputs, push=self.push)
+        known = kept(last, inputs, self.images.repository(step.image), push=self.push)
         if known is None and self.push:
             repository = ImageRef.parse(self.images.repository(step.image))
             known = find_built(self.registry, repository, inputs.build_id)

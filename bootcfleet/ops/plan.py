@@ -170,8 +170,11 @@ class _Planner:
             self._has_platforms(name, base)
         inputs, _ = image_inputs(self.images, name, base.reference)
         last = self.last.get(name)
-        known = kept(last, inputs, push=self.push)
-        reason = why_skip(known, self.now) if known else why_build(last, inputs, push=self.push)
+        where = self.images.repository(name)
+        known = kept(last, inputs, where, push=self.push)
+        reason = (
+            why_skip(known, self.now) if known else why_build(last, inputs, where, push=self.push)
+        )
         return BuildStep(
             name,
             BuildAction.SKIP if known else BuildAction.BUILD,

@@ -137,6 +137,7 @@ class Site:
                 built_at=(NOW - timedelta(days=3)).isoformat(),
                 declared=images.loaded.project.images[step.image].base,
                 digest=str(digest(inputs.build_id)),
+                tags=(f"{name}:1",),
                 inputs=inputs,
             )
             images.files.remember(step.image, made)
@@ -269,6 +270,12 @@ def test_unpushed_images_are_built_again_to_be_pushed(site: Site) -> None:
     site.there.clear()
     assert site.step("soe").reason == "built, but not pushed"
     assert site.step("soe", site.plan(push=False)).action is BuildAction.SKIP
+
+
+def test_another_registry_has_nothing_yet(site: Site) -> None:
+    site.build(site.plan())
+    site.top = {"registry": "other.example.com/acme"}
+    assert site.step("soe").reason == "built, but not for other.example.com/acme/soe"
 
 
 class TestLock:
