@@ -210,8 +210,7 @@ class CheckReport:
     @property
     def summary(self) -> str:
         """One line: ``12 passed, 1 failed (booted)``."""
-        parts = [f"{count} {word}" for word, count in self.counts.items() if count]
-        return f"{', '.join(parts) or 'no checks'} ({self.mode})"
+        return f"{counted(self.counts) or 'no checks'} ({self.mode})"
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON-ready data; the keys are stable."""
@@ -230,6 +229,12 @@ class CheckReport:
             "container": self.container,
             "checks": [result.to_json() for result in self.results],
         }
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """How many checks of an image ended how: ``12 passed, 1 failed, 2 only for hosts``."""
+    words = {Outcome.NOT_HERE: "only for hosts"}
+    return ", ".join(f"{counts[o]} {words.get(o, o.value)}" for o in Outcome if counts.get(o))
 
 
 def split_units(spec: CheckSpec) -> tuple[CheckSpec, ...]:

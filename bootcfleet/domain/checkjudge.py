@@ -180,13 +180,16 @@ def _unit(spec: UnitCheck, target: str, facts: Facts) -> list[Problem]:
 
 
 def _unit_state(spec: UnitCheck, target: str, facts: Facts) -> list[Problem]:
-    text = facts.get(Verb.UNIT_STATE, target).text("state") or ""
+    answer = facts.get(Verb.UNIT_STATE, target)
+    text = answer.text("state") or ""
     said = dict(line.partition("=")[::2] for line in text.splitlines())
     active = said.get("ActiveState", "")
     if not active:
         return [Problem("an answer of systemd", bounded(text) or "none")]
     known = said.get("LoadState") != "not-found"
     state = f"{active} ({said.get('SubState', '')})" if known else "no such unit"
+    if log := answer.text("log"):
+        state += f", which said last: {log.splitlines()[-1]}"
     problems = []
     if spec.active is not None and (active in ("active", "reloading")) is not spec.active:
         problems.append(Problem("active" if spec.active else "not active", state))

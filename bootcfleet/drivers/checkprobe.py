@@ -50,7 +50,9 @@ while IFS='	' read -r verb a b c <&3; do
   unit)
     if command -v systemctl >/dev/null; then systemctl is-enabled -- "$a" 2>&1 | say enabled
     else echo 'there is no systemctl' | say error; fi ;;
-  unitstate) systemctl show -p LoadState -p ActiveState -p SubState -- "$a" 2>&1 | say state ;;
+  unitstate)
+    systemctl show -p LoadState -p ActiveState -p SubState -- "$a" 2>&1 | say state
+    journalctl -q -b -n 1 -o cat "_SYSTEMD_UNIT=$a" 2>/dev/null | say log ;;
   user)
     getent passwd -- "$a" 2>/dev/null | say passwd
     id -Gn -- "$a" 2>/dev/null | say groups ;;

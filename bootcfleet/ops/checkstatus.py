@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from bootcfleet.domain.build import LastBuild
-from bootcfleet.domain.check import Outcome
+from bootcfleet.domain.check import counted
 from bootcfleet.domain.checkfile import checks_hash
 from bootcfleet.domain.document import did_you_mean
 from bootcfleet.domain.evidence import Evidence, EvidenceKind, EvidenceOutcome
@@ -133,8 +133,7 @@ def _state(
     if evidence is None:
         return CheckState.NEVER_RUN, ""
     counts = evidence.details.get("counts", {})
-    said = ", ".join(f"{counts[word]} {word}" for word in Outcome if counts.get(word))
-    said += f" ({evidence.details.get('mode', 'unknown mode')})"
+    said = f"{counted(counts)} ({evidence.details.get('mode', 'unknown mode')})"
     if evidence.details.get("local"):
         said += ", by its image id"
     match evidence.outcome:

@@ -96,7 +96,7 @@ def test_red(rig: Rig) -> None:
     ids = rig.build()
     out, err = rig("web", ends=3)
     assert out == [
-        "web: FAILED: 2 passed, 2 failed, 1 not-here (booted)",
+        "web: FAILED: 2 passed, 2 failed, 1 only for hosts (booted)",
         f"  {ids['web']} (not pushed: known by its image id)",
         "RESULT             CHECK             WHERE                              EXPECTED     FOUND",  # noqa: E501
         "failed             file /etc/passwd  containerfiles/site/checks.yaml:3  mode 0600    mode 0644",  # noqa: E501

@@ -185,7 +185,7 @@ ODD = [
 #: What the probe says for each question.
 KEYS = {
     Verb.FILE: "itself through link", Verb.CONTENT: "content", Verb.SHA256: "sha256",
-    Verb.PACKAGE: "found error", Verb.UNIT: "enabled error", Verb.UNIT_STATE: "state",
+    Verb.PACKAGE: "found error", Verb.UNIT: "enabled error", Verb.UNIT_STATE: "state log",
     Verb.USER: "passwd groups", Verb.GROUP: "group", Verb.SYSUSERS: "conf",
     Verb.LISTEN: "tcp tcp6 udp udp6", Verb.KARGS: "machine toml", Verb.CMDLINE: "cmdline",
     Verb.KERNELS: "kernel", Verb.REPOSITORIES: "repo", Verb.HTTP: "status body error",

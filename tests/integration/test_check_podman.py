@@ -27,6 +27,13 @@ ExecStart=/usr/bin/python3 -m http.server --bind 127.0.0.1 --directory /usr/shar
 WantedBy=multi-user.target
 """
 
+BROKEN = """\
+[Service]
+ExecStart=/bin/sh -c "echo no such thing as luck; exit 1"
+[Install]
+WantedBy=multi-user.target
+"""
+
 CONTAINERFILE = """\
 FROM {{ base }}
 RUN dnf -y install chrony
@@ -57,7 +64,7 @@ checks:
   - {command: "test -d /run/systemd/system", needs: boot}
   - {http: "http://127.0.0.1:8080/", contains: "{{ image.name }}"}
   - {http: "http://127.0.0.1:8080/none", status: 404}
-  - system: running
+  - {system: running, within: 3}
 """
 
 WRONG = """\
@@ -71,6 +78,7 @@ checks:
   - {port: 8081, within: 0}
   - {http: "http://127.0.0.1:8081/", within: 0}
   - {command: "false", optional: true}
+  - {unit: broken.service, failed: false, within: 0}
 """
 
 
@@ -106,12 +114,16 @@ def project(
         (template / path).write_text(text)
     child = root / "containerfiles/child"
     child.mkdir()
-    (child / "Containerfile.j2").write_text("FROM {{ base }}\nRUN echo 2 > /etc/two\n")
+    (child / "files/usr/lib/systemd/system").mkdir(parents=True)
+    (child / "files/usr/lib/systemd/system/broken.service").write_text(BROKEN)
+    (child / "Containerfile.j2").write_text(
+        "FROM {{ base }}\nCOPY files/ /\nRUN echo 2 > /etc/two && systemctl enable broken.service\n"
+    )
     (child / "checks.yaml").write_text(WRONG)
     (root / "bootcfleet.yaml").write_text(
         f"version: 1\nname: acme\nregistry: {docker_registry}/checked\nimages:\n"
-        f"  site: {{base: '{real_base}'}}\n"
-        "  child: {from: site, checks: [{file: /etc/two, contains: '2'}]}\n"
+        f"  site: {{base: '{real_base}', bootc_lint: errors}}\n"
+        "  child: {from: site, bootc_lint: errors, checks: [{file: /etc/two, contains: '2'}]}\n"
     )
     before = Path.cwd()
     os.chdir(root)
@@ -171,6 +183,10 @@ def test_wrong_facts_and_the_parents_checks_in_the_child(
             "failed: status 200 / <urlopen error [Errno 111] Connection refused>"
         ),
         "command false": "failed: exit code 0 / exit code 1",
+        "unit broken.service not failed": (
+            "failed: not failed / failed (failed), which said last: no such thing as luck"
+        ),
+        "system running": "failed: running / degraded (failed: broken.service)",
     }
     by_image = {one["image"] for one in report["checks"]}
     assert by_image == {"site", "child"}
