@@ -37,7 +37,7 @@ def run_diff(a: str, b: str, how: str, wish: Wish) -> None:
     loaded = find_project()
     before, after = name_image(loaded, a), name_image(loaded, b)
     with RegistryClient() as client:
-        reader = Reader.of(loaded, client, LocalExecutor(), platform)
+        reader = Reader.of(loaded, client, LocalExecutor(), platform, output.passing)
         found = (diff_sizes if wish.size_only else diff_images)(reader, before, after)
         if wish.fleet:
             counted = _count(loaded, wish.inventory, client, before, after, platform)

@@ -21,7 +21,9 @@ def run_sbom(name: str, file: Path | None, tool: str, platform: str, *, as_json:
     output = Output(as_json=as_json or file is None)
     loaded = find_project()
     with RegistryClient() as client:
-        reader = Reader.of(loaded, client, LocalExecutor(), Platform.parse(platform))
+        reader = Reader.of(
+            loaded, client, LocalExecutor(), Platform.parse(platform), output.passing
+        )
         named = name_image(loaded, name)
         made = make_sbom(reader, named, choose_tool(reader, SbomTool(tool)))
     if file is None:
@@ -41,7 +43,9 @@ def run_attach(
     output = Output(as_json=as_json)
     loaded = find_project()
     with RegistryClient() as client:
-        reader = Reader.of(loaded, client, LocalExecutor(), Platform.parse(platform))
+        reader = Reader.of(
+            loaded, client, LocalExecutor(), Platform.parse(platform), output.passing
+        )
         named = name_image(loaded, name)
         ref = named.pushed()
         digest, made = sboms_to_attach(reader, named, choose_tool(reader, SbomTool(tool)))

@@ -54,6 +54,12 @@ class Output:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
 
+    def passing(self, event: Event) -> None:
+        """What is going on, for a person who waits: on a terminal's standard error alone."""
+        if sys.stderr.isatty():
+            with self._lock:
+                print(event.message, file=sys.stderr, flush=True)
+
     def json_line(self, value: Mapping[str, Any]) -> None:
         """One object of a stream, on a line of its own."""
         with self._lock:

@@ -53,10 +53,10 @@ def download(have: Iterable[Manifest], want: Manifest, index: Manifest | None = 
     """What a host with the images `have` downloads to get `want`.
 
     All of them are manifests of one platform; `index` is the one that `want` was
-    found in. A blob that `want` has twice is fetched once. Where a layer has the same content
-    under another digest (compressed anew), a bootc from 2026 on may keep the one it has:
-    manifests do not say that, so the figure is what an older one downloads. Raises
-    `ManifestError`, also for an index where a manifest belongs.
+    found in. A blob that `want` has twice is fetched once. Manifests do not say whether a
+    layer has the same content under another digest (compressed anew): newer versions of bootc
+    may keep theirs then, and this is what the others download. Raises `ManifestError`, also
+    for an index where a manifest belongs.
     """
     owned: set[Digest] = set()
     configs: set[Digest] = set()
@@ -92,6 +92,18 @@ def platform_digest(index: Manifest, platform: Platform) -> Digest:
             f"{index.digest} has no image for {platform}", hint=f"its platforms: {known}"
         )
     return children[platform]
+
+
+def human(size: int) -> str:
+    """Bytes for people, in powers of 1000 as registries count."""
+    if size < 1000:
+        return f"{size} B"
+    amount = size / 1000
+    for unit in ("kB", "MB"):
+        if amount < 999.95:
+            return f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
 
 
 def _single(manifest: Manifest) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bootcfleet.domain.download import Download
+from bootcfleet.domain.download import Download, human
 from bootcfleet.domain.imagediff import (
     ContentDiff,
     FactDiff,
@@ -32,18 +32,6 @@ LIMIT = 40
 
 #: One line of a section: a sign (+ - ~ ^ v), a name, what it was, what it is.
 Row = tuple[str, str, str, str]
-
-
-def human(size: int) -> str:
-    """Bytes for people, in powers of 1000 as registries count."""
-    if size < 1000:
-        return f"{size} B"
-    amount = size / 1000
-    for unit in ("kB", "MB"):
-        if amount < 999.95:
-            return f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} GB"
 
 
 def download_line(found: Download) -> str:

@@ -144,9 +144,16 @@ class ImageTree:
         self.layers[digest].copy(name, target)
 
 
-def read_image(source: ImageSource, cache: LayerCache) -> ImageTree:
+#: Called before a layer is fetched: its digest, and its size in bytes.
+OnLayer = Callable[[Digest, int], None]
+
+
+def read_image(
+    source: ImageSource, cache: LayerCache, on_layer: OnLayer = lambda _digest, _size: None
+) -> ImageTree:
     """Read an image's layers, those that the cache does not have from the source.
 
+    `on_layer` is called for each of these, from several threads.
     Raises `LayerError`, `RegistryError`, `ManifestError`.
     """
     config = source.config()
@@ -157,6 +164,7 @@ def read_image(source: ImageSource, cache: LayerCache) -> ImageTree:
     def layer(digest: Digest) -> Layer:
         known = cache.get(digest)
         if known is None:
+            on_layer(digest, wanted[digest])
             with source.open(digest, wanted[digest]) as stream:
                 known = cache.read(digest, stream)
         return known

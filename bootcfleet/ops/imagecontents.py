@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bootcfleet.domain.download import human
+from bootcfleet.domain.event import Emit, Event, ignore
 from bootcfleet.domain.imagefacts import RPM_DATABASES, ImageFacts, image_facts, wanted_size
 from bootcfleet.domain.imagetree import Kind
-from bootcfleet.domain.reference import Platform
+from bootcfleet.domain.reference import Digest, Platform
 from bootcfleet.drivers.command import Executor
 from bootcfleet.drivers.imagetree import (
     FolderSource,
@@ -30,12 +32,13 @@ from bootcfleet.ops.project import LoadedProject, state_dir
 
 @dataclass(frozen=True)
 class Reader:
-    """What is needed to look into images."""
+    """What is needed to look into images; `emit` hears of layers that are read."""
 
     client: RegistryClient
     executor: Executor
     cache: LayerCache
     platform: Platform
+    emit: Emit = ignore
 
     @classmethod
     def of(
@@ -44,10 +47,11 @@ class Reader:
         client: RegistryClient,
         executor: Executor,
         platform: Platform,
+        emit: Emit = ignore,
     ) -> Reader:
         """A reader that remembers layers below the project's state folder."""
         cache = LayerCache(state_dir(loaded) / "cache" / "layers", wanted_size)
-        return cls(client, executor, cache, platform)
+        return cls(client, executor, cache, platform, emit)
 
     def on(self, platform: Platform) -> Reader:
         """The same reader for another platform."""
@@ -88,7 +92,13 @@ def open_image(reader: Reader, named: NamedImage) -> OpenedImage:
 def _opened(
     reader: Reader, digest: str, remote: PlatformImage | None, source: ImageSource
 ) -> OpenedImage:
-    tree = read_image(source, reader.cache)
+
+    def reading(layer: Digest, size: int) -> None:
+        message = f"reading the layer {layer.short} ({human(size)})"
+        data = {"layer": str(layer), "size": size}
+        reader.emit(Event("image.layer.read", digest, message, data))
+
+    tree = read_image(source, reader.cache, reading)
     return OpenedImage(digest, remote, tree, installed_packages(tree))
 
 

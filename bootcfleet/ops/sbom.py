@@ -17,6 +17,7 @@ from bootcfleet.drivers.registryartifact import Artifacts
 from bootcfleet.drivers.syft import Syft
 from bootcfleet.errors import FleetError, ToolMissingError
 from bootcfleet.ops.audit import Record
+from bootcfleet.ops.download import platform_image
 from bootcfleet.ops.evidence import record_evidence
 from bootcfleet.ops.imagecontents import OpenedImage, Reader, open_image
 from bootcfleet.ops.imagename import NamedImage
@@ -66,14 +67,14 @@ def make_sbom(reader: Reader, named: NamedImage, tool: SbomTool) -> Sbom:
     An image that was not pushed is read from podman's storage, by the builtin maker.
     Raises `FleetError` for an image without an RPM database, `SyftError`, `RegistryError`.
     """
+    if tool is SbomTool.SYFT and named.ref is not None:
+        image = platform_image(reader.client, named.ref, reader.platform)
+        raw = Syft(reader.executor).document(image.ref)
+        created = reader.client.config(image.ref).created
+        digest, count = str(image.manifest.digest), package_count(raw) or 0
+        return Sbom(_name(named), digest, raw, count, tool, created, reader.platform)
     opened = open_image(reader, named)
     created = Config.parse(opened.tree.config).created
-    remote = opened.remote
-    if tool is SbomTool.SYFT and remote is not None:
-        raw = Syft(reader.executor).document(remote.ref)
-        digest = str(remote.manifest.digest)
-        count = package_count(raw) or 0
-        return Sbom(_name(named), digest, raw, count, tool, created, reader.platform)
     return _builtin(named, opened, created, reader.platform)
 
 

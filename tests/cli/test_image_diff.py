@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,6 +104,14 @@ def test_layers_are_read_once(registry: LabRegistry, say: Say, tmp_path: Path) -
     kept[0].write_bytes(b"damaged")
     assert say("soe:prod", "soe:dev") == first
     assert registry.requests("GET", "acme/soe") - gets == 9
+
+
+def test_a_person_who_waits_is_told(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    _, _, err = say("soe:prod", "soe:dev")
+    assert re.findall(r"^reading the layer [0-9a-f]{12} \(\d+ B\)$", err, re.MULTILINE)
+    assert len(err.splitlines()) == 2
+    assert say("soe:prod", "soe:dev")[2] == ""
 
 
 def test_size_only_reads_no_layer(registry: LabRegistry, say: Say, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootcfleet.domain.download import Download
+from bootcfleet.domain.download import Download, human
 from bootcfleet.domain.evr import Evr
 from bootcfleet.domain.imagediff import (
     FleetDownload,
@@ -17,7 +17,7 @@ from bootcfleet.domain.imagediff import (
     diff_facts,
     diff_packages,
 )
-from bootcfleet.domain.imagediff_format import data, human, markdown, text
+from bootcfleet.domain.imagediff_format import data, markdown, text
 from bootcfleet.domain.imagefacts import ImageFacts, image_facts, wanted_size
 from bootcfleet.domain.imagetree import Entry, Kind, flatten
 from bootcfleet.domain.package import Package
