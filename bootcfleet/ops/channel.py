@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from bootcfleet.domain.channel import Pair
 from bootcfleet.domain.channel_spec import ChannelSpec
 from bootcfleet.domain.document import did_you_mean
 from bootcfleet.domain.event import Emit, ignore
+from bootcfleet.domain.image import Manifest
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.drivers.channelstore import ChannelStore
 from bootcfleet.drivers.command import Executor, LocalExecutor
@@ -45,6 +46,19 @@ class Channels:
     actor: str
     clock: Callable[[], datetime] = _now
     emit: Emit = ignore
+    _manifests: dict[str, Manifest] = field(default_factory=dict, repr=False, compare=False)
+
+    def manifest(self, ref: ImageRef) -> Manifest:
+        """The manifest of a digest, asked for once: its bytes cannot change.
+
+        Says nothing about whether the registry has it still.  Raises `RegistryError`.
+        """
+        known = self._manifests.get(str(ref.digest))
+        if known is None:
+            known = self.registry.manifest(ref)
+            if ref.digest is not None:
+                self._manifests[str(ref.digest)] = known
+        return known
 
     def spec(self, channel: str) -> ChannelSpec:
         """What the project says of a channel.  Raises `UsageError`."""

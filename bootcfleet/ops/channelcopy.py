@@ -18,10 +18,10 @@ def bring(channels: Channels, move: Move) -> Manifest:
     signatures and referrers follow, of the images of an index too.  Raises `FleetError`.
     """
     if move.origin is None:
-        return channels.registry.manifest(move.reference)
+        return channels.manifest(move.reference)
     origin, target = ImageRef.parse(move.origin), ImageRef.parse(move.repository)
     digest = Digest(move.digest)
-    manifest = channels.registry.manifest(origin.with_digest(digest))
+    manifest = channels.manifest(origin.with_digest(digest))
     kept = target.with_tag(move.keep)
     if channels.found(kept) != move.digest:
         Skopeo(channels.executor).copy(origin.with_digest(digest), kept)

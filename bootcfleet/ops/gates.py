@@ -217,20 +217,20 @@ def _size(channels: Channels, spec: ChannelSpec, candidate: Candidate) -> GateRe
 
 def _largest(channels: Channels, before: ImageRef, candidate: Candidate) -> int:
     """The bytes that hosts of the worst platform download."""
-    old = channels.registry.manifest(before)
+    old = channels.manifest(before)
     new = candidate.manifest
     if not new.is_index:
         have = [old]
         if old.is_index:
-            have = [channels.registry.manifest(before.with_digest(d)) for d in old.references]
+            have = [channels.manifest(before.with_digest(d)) for d in old.references]
         return download_size(have, new)
     known = old.children if old.is_index else {}
     sizes = [0]
     for platform, digest in new.children.items():
-        want = channels.registry.manifest(candidate.at.with_digest(digest))
+        want = channels.manifest(candidate.at.with_digest(digest))
         had = known.get(platform)
         if had is not None:
-            have = [channels.registry.manifest(before.with_digest(had))]
+            have = [channels.manifest(before.with_digest(had))]
         else:
             have = [] if old.is_index else [old]
         sizes.append(download_size(have, want, index=new))

@@ -206,7 +206,7 @@ def _plan_one(channels: Channels, image: str, source: str, channel: str, why: st
     last = channels.store.current(image, channel)
     if at.digest and found == str(at.digest) and last is not None and last.digest == found:
         return at.digest
-    manifest = channels.registry.manifest(at)
+    manifest = channels.manifest(at)
     if not manifest.is_index and artifact_type_of(manifest) not in _IMAGES:
         raise UsageError(
             f"{source} of {image} is not an image, but {artifact_type_of(manifest)}",

@@ -157,7 +157,7 @@ def _keep(channels: Channels, move: Move, manifest: Manifest) -> None:
     wanted = [(move.keep, manifest)]
     if move.keep_before and move.before:
         before = repository.with_digest(Digest(move.before))
-        wanted.append((move.keep_before, channels.registry.manifest(before)))
+        wanted.append((move.keep_before, channels.manifest(before)))
     for name, one in wanted:
         tag = repository.with_tag(name)
         if channels.found(tag) != str(one.digest):
@@ -242,7 +242,7 @@ def _put_back(channels: Channels, move: Move) -> None:
         channels.artifacts.delete_tag(move.tag)
         return
     before = ImageRef.parse(move.repository).with_digest(Digest(move.before))
-    channels.registry.put_manifest(move.tag, channels.registry.manifest(before))
+    channels.registry.put_manifest(move.tag, channels.manifest(before))
 
 
 def _forward(channels: Channels, intent: Intent, verdict: Settlement) -> tuple[ChannelEntry, ...]:
