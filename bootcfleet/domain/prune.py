@@ -20,6 +20,8 @@ _OWN = re.compile(
     r"bf-[0-9a-f]{32}|[0-9]{8}|[0-9a-f]{12}(?:-dirty)?"
     r"|[A-Za-z0-9_][A-Za-z0-9._-]*-[0-9]{8}T[0-9]{4}Z-[0-9a-f]{12}"
 )
+#: The tag of a channel's history.
+_HISTORY = re.compile(r"channel-.+\.history")
 #: The tag of what belongs to a digest: a list of referrers, a signature, an attestation.
 _BELONGS = re.compile(r"sha256-([0-9a-f]{64})(?:\.[A-Za-z0-9._-]+)?")
 
@@ -189,7 +191,9 @@ def _own_reasons(
     reasons = []
     if not chosen(one.repository):
         reasons.append("its repository was not asked for")
-    if one.foreign:
+    if any(_HISTORY.fullmatch(tag) for tag in one.tags):
+        reasons.append("it is the history of a channel")
+    elif one.foreign:
         noun = "tag" if len(one.foreign) == 1 else "tags"
         reasons.append(f"somebody may follow the {noun} {', '.join(one.foreign)}")
     owner = one.owner
