@@ -110,8 +110,13 @@ def survey_impact(
         there = [history[-1].reference for history in histories.values()]
         near = [one for one in deployed_images(survey) if same_registry(one, channels.loaded)]
         notes += learn_layers(lineage, channels.registry, found[0], [*there, *near])
-    uses = channel_uses(channels)
-    return impact(located.digest, lineage, uses, survey), tuple(dict.fromkeys(notes))
+    reached = impact(located.digest, lineage, channel_uses(channels), survey)
+    every = {same for one in reached.affected for same in lineage.same(one)}
+    for intent in channels.store.open_intents():
+        for move in intent.moves:
+            if move.digest in every:
+                notes.append(f"{intent.actor} is moving it to {move.channel} of {move.image} now")
+    return reached, tuple(dict.fromkeys(notes))
 
 
 def plan_revocation(

@@ -10,10 +10,19 @@ import contextlib
 import secrets
 from collections.abc import Sequence
 
-from bootcfleet.domain.channel import ChannelEntry, Intent, Move, Settlement, Standing, settle
+from bootcfleet.domain.channel import (
+    ChannelAction,
+    ChannelEntry,
+    Intent,
+    Move,
+    Settlement,
+    Standing,
+    settle,
+)
 from bootcfleet.domain.channel import standing as standing_of
 from bootcfleet.domain.event import Event
 from bootcfleet.domain.image import Manifest
+from bootcfleet.domain.lineage import Lineage
 from bootcfleet.domain.reference import Digest, ImageRef
 from bootcfleet.drivers.ledgerhold import Hold, hold
 from bootcfleet.drivers.registryartifact import DeleteUnsupportedError
@@ -22,6 +31,7 @@ from bootcfleet.ops.channel import Channels
 from bootcfleet.ops.channelcopy import bring
 from bootcfleet.ops.channelmirror import mirror_history
 from bootcfleet.ops.fanout import at_once
+from bootcfleet.ops.revocation import load_revocations
 
 
 class TrainFailedError(FleetError):
@@ -91,6 +101,7 @@ def _carry_out(channels: Channels, intent: Intent, held: Hold) -> tuple[ChannelE
     try:
         # Nothing of this shows in a channel; of many images, it takes most of the time.
         manifests = at_once(intent.moves, lambda move: _prepare(channels, move), parallel=4)
+        _require_not_revoked(channels, intent)
         for move, manifest in zip(intent.moves, manifests, strict=True):
             _require_unmoved(channels, move)
             if held.lost():
@@ -124,6 +135,23 @@ def _broken_off(channels: Channels, intent: Intent, error: BaseException) -> Bas
         return TrainFailedError(message, details=(*details, sentence), hint=hint)
     channels.emit(Event("channel.settled", intent.train, sentence))
     return error
+
+
+def _require_not_revoked(channels: Channels, intent: Intent) -> None:
+    """Once more, now that the channels are claimed: the gates were asked before the confirmation.
+
+    A revocation that comes after this sees the claim.
+    """
+    revocations = load_revocations(channels.ledger)
+    if not revocations.by_digest:
+        return
+    lineage = Lineage.of(channels.ledger)
+    for move in intent.moves:
+        if move.action is ChannelAction.REPAIR:
+            continue  # the channel has it already; `image revoke --rollback-channels` moves it
+        revoked = revocations.reason(move.digest, lineage)
+        if revoked is not None:
+            raise FleetError(f"{move.image}: {revoked.message}", hint=revoked.hint)
 
 
 def _require_unmoved(channels: Channels, move: Move) -> None:

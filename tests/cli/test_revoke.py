@@ -7,13 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from bootcfleet.domain.channel import Intent
 from bootcfleet.domain.reference import Digest, ImageRef
 from bootcfleet.drivers.labimage import push_index
 from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.drivers.registryartifact import Artifacts
+from bootcfleet.ops.channel import open_channels
 from bootcfleet.ops.lab import Lab, LabHost
 from bootcfleet.ops.lineage import Lineage
+from bootcfleet.ops.project import load_project
+from bootcfleet.ops.promote import plan_promotion, promote
 from bootcfleet.ops.revocation import load_revocations, with_registry
+from bootcfleet.ops.train import TrainFailedError
 from tests.acme import AT, Acme, acme_project, push
 
 CHANNELS = "channels:\n  dev: {}\n  prod: {from: dev}\n"
@@ -265,3 +270,21 @@ def test_the_platforms_of_an_index_are_revoked_with_it(acme: Acme) -> None:
     acme("image", "restore", arm64, "-m", "y", "--yes")
     assert load_revocations(ledger).by_digest == {}
     ledger.close()
+
+
+def test_revoked_between_the_gates_and_the_move(acme: Acme) -> None:
+    with open_channels(load_project()) as channels:
+        plan = plan_promotion(channels, ["web"], "0.1", "dev")
+        acme("image", "revoke", "soe", "-m", "bad glibc", "--yes", "--no-hosts")
+        with pytest.raises(TrainFailedError, match="bad glibc"):
+            promote(channels, plan)
+        assert channels.store.open_intents() == ()
+    assert "dev" not in acme.registry.store.repository("acme/web").tags
+
+
+def test_a_move_that_is_under_way_is_told(acme: Acme) -> None:
+    with open_channels(load_project()) as channels:
+        moves = plan_promotion(channels, ["web"], "0.1", "dev").moves
+        channels.store.claim(Intent("t1", channels.clock(), "op@desk", moves))
+    out, _ = acme("image", "revoke", "soe", "-m", "x", "--dry-run", "--no-hosts")
+    assert out.splitlines()[-1] == "note: op@desk is moving it to dev of web now"
