@@ -271,6 +271,11 @@ def _packages_json(content: ContentDiff) -> dict[str, Any]:
     }
 
 
+def _unicode(path: str) -> str:
+    """A path with bytes that are no UTF-8 written as \\xNN: JSON cannot have them."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _file_json(change: FileChange) -> dict[str, Any]:
     def side(entry: Entry | None) -> dict[str, Any] | None:
         if entry is None:
@@ -282,12 +287,12 @@ def _file_json(change: FileChange) -> dict[str, Any]:
             "gid": entry.gid,
             "size": entry.size,
             "sha256": entry.sha256 or None,
-            "link": entry.link or None,
+            "link": _unicode(entry.link) or None,
             "capability": entry.capability or None,
         }
 
     return {
-        "path": "/" + change.path,
+        "path": "/" + _unicode(change.path),
         "what": list(change.what),
         "package": change.package or None,
         "before": side(change.before),

@@ -75,10 +75,9 @@ def image_facts(
     """The facts of a tree; `read` gives the content of a kept file."""
     body = _settings(config)
     users, groups = accounts(tree, read)
-    exposed = body.get("ExposedPorts")
     ports = open_ports(tree, read)
-    ports |= {f"EXPOSE {port}": "declared" for port in (exposed or {})}
-    labels = body.get("Labels") or {}
+    ports |= {f"EXPOSE {port}": "declared" for port in _object(body.get("ExposedPorts"))}
+    labels = _object(body.get("Labels"))
     return ImageFacts(
         packages,
         {path: one for path, one in tree.entries.items() if not path.startswith(_HIDDEN)},
@@ -100,20 +99,26 @@ def kernel_arguments(tree: Tree, read: Callable[[str], bytes | None]) -> dict[st
             continue
         try:
             body = tomllib.loads((read(f"{KARGS}/{name}") or b"").decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
             found.setdefault(f"({name} is not readable)", []).append(name)
             continue
-        machines = body.get("match-architectures")
+        machines = _list(body.get("match-architectures"))
         where = f"{name} ({', '.join(map(str, machines))})" if machines else name
-        arguments = body.get("kargs")
-        for argument in arguments if isinstance(arguments, list) else []:
+        for argument in _list(body.get("kargs")):
             found.setdefault(str(argument), []).append(where)
     return {argument: ", ".join(places) for argument, places in found.items()}
 
 
 def _settings(config: bytes) -> Mapping[str, Any]:
     try:
-        inner = json.loads(config).get("config")
-    except (ValueError, AttributeError, RecursionError):
+        return _object(_object(json.loads(config)).get("config"))
+    except (ValueError, RecursionError):
         return {}
-    return inner if isinstance(inner, dict) else {}
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -114,6 +114,15 @@ def test_a_person_who_waits_is_told(say: Say, monkeypatch: pytest.MonkeyPatch) -
     assert say("soe:prod", "soe:dev")[2] == ""
 
 
+def test_a_name_that_is_no_utf8(registry: LabRegistry, say: Say) -> None:
+    files = {"etc/motd": b"old\n", "etc/\udcff": b"", "usr/lib/systemd/system/a.service": UNIT}
+    push_image(registry.address, "acme/soe", "odd", version="1", files=files, created=CREATED)
+    code, out, _ = say("soe:prod", "soe:odd", "--json")
+    assert code == 0
+    assert [one["path"] for one in json.loads(out)["files"]["added"]] == ["/etc/\\xff"]
+    assert "  + /etc/\ufffd  -0644 0:0 0 B\n" in say("soe:prod", "soe:odd")[1]
+
+
 def test_size_only_reads_no_layer(registry: LabRegistry, say: Say, tmp_path: Path) -> None:
     code, out, _ = say("soe:prod", "soe:dev", "--size-only")
     assert code == 0

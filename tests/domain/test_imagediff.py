@@ -197,6 +197,41 @@ def test_ports_kernel_arguments_and_labels() -> None:
     assert found.labels == {"x": "y"}
 
 
+_TEXTS = (
+    "[" * 5000, "<zone>" * 5000, "kargs = 5\nmatch-architectures = 7\n", "kargs = [1, [2]]\n",
+    'u "', "m a\n", "u\n", "a:b\n", ":::::::\n", "<zone><service/><port/></zone>",
+    "<port port='1' protocol='\x01'/>", "[Install]\nAlso=\n", "\x00" * 50, "DefaultZone=\n",
+)  # fmt: skip
+_PATHS = (
+    "etc/passwd", "usr/lib/group", "usr/lib/sysusers.d/a.conf", "etc/firewalld/firewalld.conf",
+    "usr/lib/firewalld/zones/z.xml", "etc/firewalld/services/s.xml", "usr/lib/bootc/kargs.d/a.toml",
+    "usr/lib/systemd/system/a.service", "etc/systemd/system/a.service",
+    "etc/systemd/system/x.wants/a.service",
+)  # fmt: skip
+
+
+@given(
+    st.dictionaries(st.sampled_from(_PATHS), st.sampled_from(_TEXTS) | st.text(max_size=30)),
+    st.sampled_from(['{"config": {"Labels": [], "ExposedPorts": 7}}', "[" * 9999, "7", "{"])
+    | st.text(max_size=10),
+)
+def test_an_image_may_hold_anything(files: dict[str, str], config: str) -> None:
+    tree = flatten([[entry(path, content) for path, content in files.items()]])
+
+    def read(path: str) -> bytes | None:
+        found = tree.get(tree.real(path))
+        return found.kept.encode("utf-8", "surrogatepass") if found else None
+
+    raw = config.encode("utf-8", "surrogatepass")
+    found = image_facts(tree, raw, read, (), {})
+    one = facts({})
+    for content in (diff_content(found, one), diff_content(one, found)):
+        whole = ImageDiff("a", "b", "x", "y", None, content)
+        assert json.dumps(data(whole))
+        for said in (text(whole), markdown(whole)):
+            assert "\x00" not in said
+
+
 def test_what_is_kept_of_an_image() -> None:
     assert wanted_size("usr/share/rpm/rpmdb.sqlite") > 2**29
     assert wanted_size("etc/passwd") > 0
