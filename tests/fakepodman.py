@@ -145,6 +145,9 @@ elif argv[0] == "exec":
         asked.write_text(str(count + 1))
         say(states[min(count, len(states) - 1)])
         sys.exit(0 if states[-1] == "running" else 1)
+    if words[:2] == ["systemctl", "list-units"]:
+        say("web.service loaded failed failed Web")
+        sys.exit(0)
     # Everything else happens on this machine.
     sys.stdout.flush()
     os.execvp(words[0], words)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bootcfleet.cli.output import Output
-from bootcfleet.domain.check import CheckReport, Outcome
+from bootcfleet.domain.check import CheckReport, Mode, Outcome
 from bootcfleet.domain.event import Event
 from bootcfleet.domain.junit import junit_xml
 from bootcfleet.drivers.command import LocalExecutor, write_atomic
@@ -97,7 +97,8 @@ def _show(output: Output, report: CheckReport, file: str) -> None:
     output.line(f"{report.image}: {report.outcome.upper()}: {report.summary}")
     output.line(f"  {report.reference}{local}")
     if report.mode_reason:
-        output.line(f"  not booted: {report.mode_reason}")
+        plain = report.mode is Mode.PLAIN
+        output.line(f"  {'not booted: ' if plain else ''}{report.mode_reason}")
     if not report.results:
         output.line(f"  no checks: write {file}")
     if report.container:

@@ -165,7 +165,7 @@ class CheckReport:
 
     `reference` is what ran, `digest` what the evidence is about: the registry's
     digest, or the image id where it was not pushed (`local`). `mode_reason` says
-    why it was not booted. `checks_hash` changes with the checks.
+    why it was not booted, or what systemd complained of. `checks_hash` changes with the checks.
     """
 
     image: str

@@ -84,7 +84,10 @@ class ContainerExecutor:
 
 @dataclass(frozen=True)
 class Container:
-    """A running container; `reason` says why systemd does not run in it, where it does not."""
+    """A running container.
+
+    `reason` says why systemd does not run in it; where it does, which units failed.
+    """
 
     name: str
     executor: ContainerExecutor
@@ -121,7 +124,7 @@ def running(
                 executor, name, image, label, keep, boot_timeout, sleep, monotonic
             )
             if booted:
-                yield Container(name, ContainerExecutor(executor, name), True)
+                yield Container(name, ContainerExecutor(executor, name), True, reason)
                 return
             _remove(cleaner, name)
         result = executor.run(_run(name, image, label, keep, _SLEEP), timeout=120)
@@ -156,7 +159,10 @@ def _boot(
     sleep: Callable[[float], None],
     monotonic: Callable[[], float],
 ) -> tuple[bool, str]:
-    """Start systemd and wait until it has started; (False, why) where it does not run."""
+    """Start systemd and wait until it has started; (False, why) where it does not run.
+
+    Where it runs, with what it complains of.
+    """
     deadline, pause = monotonic() + timeout, 0.2
     result = executor.run(
         _run(name, image, label, keep, _INIT, "--systemd=always"), timeout=max(timeout, 60)
@@ -169,7 +175,7 @@ def _boot(
         word = (answer.stdout.strip().splitlines() or [""])[-1]
         late = monotonic() >= deadline
         if word in _ALIVE and (word not in _STARTING or late):
-            return True, ""
+            return True, _complaint(inside, word)
         if answer.exit_code == 125:
             return False, f"systemd ended in it: {_last(answer)}"
         if answer.exit_code in (126, 127):
@@ -178,6 +184,17 @@ def _boot(
             return False, f"systemd did not start within {timeout:g} s: {_last(answer)}"
         sleep(pause)
         pause = min(2.0, pause * 1.5)
+
+
+def _complaint(inside: ContainerExecutor, state: str) -> str:
+    """What is wrong with a systemd that has started; empty for one that runs."""
+    if state != "degraded":
+        return "" if state == "running" else f"systemd says {state}"
+    listed = inside.run(
+        ["systemctl", "list-units", "--failed", "--plain", "--no-legend"], timeout=60, as_root=True
+    )
+    units = [line.split()[0] for line in listed.stdout.splitlines() if line.split()]
+    return f"systemd says degraded, failed units: {', '.join(units) or 'none any more'}"
 
 
 def _remove(cleaner: Executor, name: str) -> None:

@@ -145,6 +145,14 @@ def test_plain_where_systemd_does_not_run(rig: Rig) -> None:
     assert (status["state"], status["ok"]) == ("skipped", False)
 
 
+def test_what_systemd_complains_of_is_said_though_nobody_checks_it(rig: Rig) -> None:
+    rig.build()
+    rig.podman.control(states=["degraded"])
+    out, _ = rig("soe")
+    assert out[0] == "soe: PASSED: 1 passed (booted)"
+    assert out[2] == "  systemd says degraded, failed units: web.service"
+
+
 def test_json_and_junit(rig: Rig) -> None:
     ids = rig.build()
     body = rig.json("--junit", "out/checks.xml")

@@ -58,8 +58,10 @@ def test_systemd_is_booted_without_a_network_and_for_an_hour_at_most(podman: Fak
 
 def test_it_waits_until_systemd_has_started(podman: FakePodman) -> None:
     podman.control(states=["offline", "starting", "starting", "degraded"])
-    assert start(podman).booted
-    assert len(podman.calls("exec")) == 4
+    container = start(podman)
+    assert container.booted
+    assert container.reason == "systemd says degraded, failed units: web.service"
+    assert len(podman.calls("exec")) == 5
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ def test_it_waits_until_systemd_has_started(podman: FakePodman) -> None:
          'no /sbin/init starts in it: runc: runc create failed: exec: "/sbin/init": '
          "no such file or directory"),
         ({"states": ["offline"]}, False, "systemd did not start within 90 s: offline"),
-        ({"states": ["starting"]}, True, ""),
+        ({"states": ["starting"]}, True, "systemd says starting"),
     ],
 )  # fmt: skip
 def test_where_systemd_does_not_run_it_is_plain_and_says_why(

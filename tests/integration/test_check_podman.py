@@ -78,7 +78,7 @@ checks:
   - {port: 8081, within: 0}
   - {http: "http://127.0.0.1:8081/", within: 0}
   - {command: "false", optional: true}
-  - {unit: broken.service, failed: false, within: 0}
+  - {unit: broken.service, failed: false, within: 2}
 """
 
 
@@ -188,6 +188,7 @@ def test_wrong_facts_and_the_parents_checks_in_the_child(
         ),
         "system running": "failed: running / degraded (failed: broken.service)",
     }
+    assert report["mode_reason"] == "systemd says degraded, failed units: broken.service"
     by_image = {one["image"] for one in report["checks"]}
     assert by_image == {"site", "child"}
 
