@@ -15,12 +15,15 @@ from bootcfleet.domain.reference import Digest, ImageRef, InvalidReferenceError
 from bootcfleet.drivers.command import LocalExecutor
 from bootcfleet.drivers.inventoryfile import load_inventory
 from bootcfleet.drivers.registry import RegistryClient
-from bootcfleet.errors import FleetError
+from bootcfleet.errors import FleetError, HostError, HostFault
 from bootcfleet.ops import connect
 from bootcfleet.ops.fanout import gather
 from bootcfleet.ops.fleet import Fleet, observe
 from bootcfleet.ops.lineage import learn, stands_on
 from bootcfleet.ops.project import LoadedProject
+
+#: Answers of hosts that have no images: bootc is not there, or has not booted them.
+_WITHOUT = frozenset({HostFault.NO_BOOTC, HostFault.NOT_BOOTC_BOOTED})
 
 
 def find_hosts(given: Path | None, loaded: LoadedProject | None) -> tuple[Host, ...]:
@@ -56,6 +59,8 @@ def survey_fleet(fleet: Fleet, *, parallel: int = 50) -> HostSurvey:
     deployed: list[Deployed] = []
     silent: dict[str, str] = {}
     for host, facts in observe(fleet, parallel=parallel).items():
+        if isinstance(facts, HostError) and facts.fault in _WITHOUT:
+            continue
         if isinstance(facts, FleetError):
             silent[host] = facts.message
             continue
@@ -81,8 +86,6 @@ def slots(host: str, status: BootcStatus) -> tuple[list[Deployed], str | None]:
         if entry.digest is None:
             return found, f"its {slot} slot has {entry.reference} without a digest"
         found.append(Deployed(host, slot, entry.digest, entry.reference))
-    if status.booted is None:
-        return found, "it is not booted by bootc"
     return found, None
 
 

@@ -202,7 +202,9 @@ def test_hosts_by_slot_and_those_that_do_not_answer(acme: Acme, tmp_path: Path) 
     image = f"{acme.registry.address}/acme/web:prod"
     with Lab(tmp_path / "lab") as lab:
         lab.start_hosts(
-            [LabHost(f"h{n}", image, {}, ()) for n in (1, 2, 3)], image=image, boot_seconds=0.1
+            [LabHost(f"h{n}", image, {}, ()) for n in (1, 2, 3, 4, 5)],
+            image=image,
+            boot_seconds=0.1,
         )
         inventory = str(lab.inventory_path)
         with RegistryClient() as client:
@@ -210,6 +212,9 @@ def test_hosts_by_slot_and_those_that_do_not_answer(acme: Acme, tmp_path: Path) 
             client.put_manifest(ref, client.manifest(ref.with_tag("0.1")))
         acme.outside("fleet", "upgrade", "-i", inventory, "--yes", "h1")
         lab.break_host("h3", "unreachable")
+        # These answer: they have no images.
+        lab.break_host("h4", "no-bootc")
+        lab.break_host("h5", "not-bootc")
         body = acme.json("image", "revoke", "soe", "-m", "x", "-i", inventory, "--dry-run")
     assert body["hosts_asked"] is True
     web = acme.digests["web"]
