@@ -36,12 +36,17 @@ SITES = ("ams", "fra")
 
 @dataclass(frozen=True)
 class LabHost:
-    """A host to be made: its name, what it boots, its labels and groups."""
+    """A host to be made: its name, what it boots, its labels and groups.
+
+    A simulated host has none of its image's files, so that the checks of an image that
+    was really built would fail on it: only with `image_checks` it is asked them.
+    """
 
     name: str
     image: str
     labels: Mapping[str, str]
     groups: tuple[str, ...] = ()
+    image_checks: bool = False
 
 
 class Lab:
@@ -244,6 +249,7 @@ class Lab:
                     "groups": list(host.groups),
                     "labels": dict(host.labels),
                     "image": host.image,
+                    **({} if host.image_checks else {"image_checks": False}),
                     "connection": {"address": "127.0.0.1", "port": self.ports[host.name]},
                 }
                 for host in hosts

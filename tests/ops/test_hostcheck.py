@@ -94,7 +94,7 @@ def site(
         site = Site(root, lab, capsys)
         site.publish("1.0")
         image = f"{site.repository}:prod"
-        hosts = [LabHost(f"h{n}", image, {}, ("web",)) for n in (1, 2)]
+        hosts = [LabHost(f"h{n}", image, {}, ("web",), image_checks=True) for n in (1, 2)]
         lab.start_hosts(hosts, image=image, boot_seconds=0.1)
         yield site
 
