@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from tests.integration.realbase import cache_folder
@@ -41,25 +42,41 @@ def cosign() -> Path:
     return _made(f"cosign-{COSIGN.rpartition('@')[2]}", ["install", COSIGN], None)
 
 
+def _go() -> str:
+    """go, also where sudo has taken its folder out of PATH."""
+    return shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin") or need("go")
+
+
 def _made(name: str, words: list[str], where: Path | None) -> Path:
-    go, cache = need("go"), cache_folder()
+    cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     target = cache / name
     with (cache / "go.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
-            making = cache / "go-making"
-            making.mkdir(exist_ok=True)
-            out = making / ("cosign" if where is None else "out")
-            done = subprocess.run(
-                [go, *(word.format(out=out) for word in words)],
-                cwd=where or making,
-                env={**os.environ, "CGO_ENABLED": "0", "GOBIN": str(making), "GOFLAGS": ""},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise RuntimeError(f"go {words}: {done.stderr[-3000:]}")
-            out.rename(target)
+            # What go downloads and compiles on its way is large, and of no use afterwards.
+            with tempfile.TemporaryDirectory(dir=cache, prefix="making-") as folder:
+                _make(words, Path(folder), where).rename(target)
     return target
+
+
+def _make(words: list[str], folder: Path, where: Path | None) -> Path:
+    out = folder / ("cosign" if where is None else "out")
+    done = subprocess.run(
+        [_go(), *(word.format(out=out) for word in words)],
+        cwd=where or folder,
+        env={
+            **os.environ,
+            "CGO_ENABLED": "0",
+            "GOBIN": str(folder),
+            "GOPATH": str(folder / "path"),
+            "GOCACHE": str(folder / "compiled"),
+            "GOFLAGS": "-modcacherw",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"go {words}: {done.stderr[-3000:]}")
+    return out

@@ -22,6 +22,8 @@ from bootcfleet.ops.signature import verify_signature
 from tests.integration import gotools
 
 pytestmark = pytest.mark.integration
+#: The first run makes the program from its source: minutes, where much else runs.
+SLOW_AT_FIRST = pytest.mark.timeout(1800)
 
 SECRET = "correct horse, battery"
 CREATED = datetime(2026, 1, 2, tzinfo=UTC)
@@ -92,6 +94,7 @@ def tried(*words: object) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@SLOW_AT_FIRST
 def test_a_host_takes_what_we_signed_and_nothing_else(desk: Desk) -> None:
     check = gotools.policycheck()
     signed = image(desk)
@@ -157,6 +160,7 @@ def test_containers_image_signs_with_our_key_and_we_verify_it(desk: Desk) -> Non
     assert desk.verified(digest)
 
 
+@SLOW_AT_FIRST
 def test_cosign_verifies_what_we_signed(desk: Desk) -> None:
     cosign = gotools.cosign()
     digest = image(desk)
@@ -170,6 +174,7 @@ def test_cosign_verifies_what_we_signed(desk: Desk) -> None:
     assert tried(cosign, *words, other, desk.ref(f"@{digest}"))[0] != 0
 
 
+@SLOW_AT_FIRST
 def test_cosign_signs_and_we_and_hosts_verify(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
