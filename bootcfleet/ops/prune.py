@@ -66,7 +66,7 @@ def plan(
         if one.tags and one.owner is None and lineage.made(one.digest) is None:
             notes += learn(lineage, channels.registry, _ref(one))
     stored = _with_owners(channels, stored)
-    needed = _needed(channels, survey, keep)
+    needed = _needed(channels, stored, survey, keep)
 
     def bases(digest: str) -> Iterable[str]:
         own = lineage.base(digest)
@@ -271,7 +271,9 @@ def _referrers(channels: Channels, found: PrunePlan, stored: Sequence[Stored]) -
     return list(more.values())
 
 
-def _needed(channels: Channels, survey: HostSurvey, keep: int) -> Mapping[str, list[str]]:
+def _needed(
+    channels: Channels, stored: Sequence[Stored], survey: HostSurvey, keep: int
+) -> Mapping[str, list[str]]:
     """Every digest that something outside of the registry needs, with the reasons."""
     if keep < 1:
         raise UsageError("at least one revision is kept: --keep 1")
@@ -281,9 +283,12 @@ def _needed(channels: Channels, survey: HostSurvey, keep: int) -> Mapping[str, l
         if digest:
             found.setdefault(digest, []).append(reason)
 
+    tagged = {(one.repository, tag): one.digest for one in stored for tag in one.tags}
+    histories = channels.store.all()
     for image, channel in channels.pairs():
-        need(channels.found(channels.tag(image, channel)), f"{channel} of {image} points at it")
-        history = channels.store.history(image, channel)
+        now = tagged.get((channels.repository(image, channel).name, channel))
+        need(now, f"{channel} of {image} points at it")
+        history = histories.get((image, channel), ())
         newest = dict.fromkeys(entry.digest for entry in reversed(history))
         for digest in list(newest)[:keep]:
             need(digest, f"it is one of the last {keep} of {image} in {channel}")
