@@ -151,6 +151,13 @@ class PublicKey:
             ) from error
 
     @property
+    def pem(self) -> str:
+        """The key alone, as the text of a file: whatever else stood in the file is not in it."""
+        return self._key.public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        ).decode("ascii")
+
+    @property
     def fingerprint(self) -> str:
         """The SHA-256 of the key (DER) in hex: which key it is, whatever its file is called."""
         digest = hashes.Hash(hashes.SHA256())

@@ -1,11 +1,10 @@
-"""What hosts download to get an image: the manifests from the registry, the sum by the domain."""
+"""The manifest that a host of one platform gets from a registry."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bootcfleet.domain.download import Download, download, platform_digest
+from bootcfleet.domain.download import platform_digest
 from bootcfleet.domain.image import Manifest
 from bootcfleet.domain.reference import ImageRef, Platform
 from bootcfleet.drivers.registry import RegistryClient
@@ -35,18 +34,3 @@ def platform_image(
         return PlatformImage(ref.with_digest(manifest.digest), manifest)
     pinned = ref.with_digest(platform_digest(manifest, platform))
     return PlatformImage(pinned, client.manifest(pinned), manifest)
-
-
-def measure(
-    client: RegistryClient,
-    have: Iterable[ImageRef],
-    want: ImageRef,
-    platform: Platform = DEFAULT_PLATFORM,
-) -> Download:
-    """What a host with the images `have` downloads to get `want`.
-
-    Raises `RegistryError`, also when one of `have` is no longer in its registry.
-    """
-    owned = [platform_image(client, ref, platform).manifest for ref in have]
-    target = platform_image(client, want, platform)
-    return download(owned, target.manifest, target.index)

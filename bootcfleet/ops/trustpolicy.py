@@ -7,7 +7,7 @@ from typing import Any
 from bootcfleet.domain.trustpolicy import key_file, signature_policy, sigstore_attachments
 from bootcfleet.errors import UsageError
 from bootcfleet.ops.project import LoadedProject
-from bootcfleet.ops.signature import key_path, project_public_key, signed_scopes
+from bootcfleet.ops.signature import project_public_key, signed_scopes
 
 
 def policy_files(loaded: LoadedProject) -> dict[str, str]:
@@ -38,10 +38,8 @@ def trust_context(loaded: LoadedProject) -> dict[str, Any]:
 
     Raises `KeyFileError` when the file is not a public key.
     """
-    spec = loaded.project.signing
-    if spec is None:
+    spec, key = loaded.project.signing, project_public_key(loaded)
+    if spec is None or key is None:
         return {}
-    project_public_key(loaded)
-    text = key_path(loaded, spec.public_key).read_text(encoding="ascii")
     scopes = list(signed_scopes(loaded))
-    return {"public_key": text, "accept": list(spec.accept), "scopes": scopes}
+    return {"public_key": key.pem, "accept": list(spec.accept), "scopes": scopes}

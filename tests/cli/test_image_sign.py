@@ -332,6 +332,16 @@ def test_policy_prints_and_writes(
     assert "==> /etc/containers/policy.json\n{" in say("policy")[1]
 
 
+def test_only_the_public_key_goes_to_hosts(keys: None, say: Say, tmp_path: Path) -> None:
+    """Whatever else somebody has put into its file."""
+    public, private = (tmp_path / name for name in ("acme.pub", "acme.key"))
+    clean = public.read_text()
+    public.write_bytes(b"# \xe9\n" + public.read_bytes() + private.read_bytes())
+    out = say("policy", "--json")[1]
+    assert json.loads(out)["/etc/pki/containers/acme.pub"] == clean
+    assert "PRIVATE" not in out
+
+
 def test_the_soe_ships_what_policy_prints(
     keys: None, say: Say, registry: LabRegistry, tmp_path: Path
 ) -> None:
