@@ -369,3 +369,9 @@ def test_any_data_is_an_inventory_or_a_clear_error(data: Any) -> None:
 def test_any_text_is_an_ini_or_a_clear_error(text: str) -> None:
     with contextlib.suppress(ConfigError):
         assert isinstance(to_inventory(read_ini("f", text)), Inventory)
+
+
+def test_checks_of_images_can_be_left_out() -> None:
+    found = ini("a\nb bootcfleet_image_checks=false\nc bootcfleet_image_checks=yes\n")
+    assert [host.image_checks for host in found.values()] == [True, False, True]
+    assert all(not host.labels for host in found.values())

@@ -166,3 +166,11 @@ def test_a_label_is_harmless_in_a_shell(key: str, value: str) -> None:
     if label_problem(key, value) is None:
         assert (key + value).isascii()
         assert not set(key + value) & set("\t\n\\'\"`$;|&<>()*?[]{}!#,=")
+
+
+def test_checks_of_images_are_on_unless_somebody_says_no() -> None:
+    inventory = read(
+        "version: 1\ngroups: {lab: {image_checks: false}}\n"
+        "hosts: {a: {}, b: {groups: [lab]}, c: {groups: [lab], image_checks: true}}\n"
+    )
+    assert [host.image_checks for host in inventory.hosts] == [True, False, True]

@@ -58,6 +58,31 @@ def test_a_template_with_its_own_containerfile_is_whole(tmp_path: Path) -> None:
     assert not found.checks
 
 
+def test_checks_of_the_project_replace_or_add(tmp_path: Path) -> None:
+    shipped = write(
+        tmp_path / "shipped",
+        {"web/checks.yaml": "from: shipped", "web/checks.d/b.yaml": "from: shipped-b"},
+    )
+    own = {"web/checks.d/c.yaml": "from: own-c", "web/checks.d/a.yaml": "from: own-a"}
+    others = {"web/checks.d/readme.txt": "no: checks", "web/files/checks.yaml": "[no"}
+    found = load_templates([write(tmp_path / "own", {**own, **others}), shipped])
+    assert [document.data["from"] for document in found.checks["web"]] == [
+        "shipped", "own-a", "shipped-b", "own-c",
+    ]  # fmt: skip
+    write(tmp_path / "own", {"web/checks.yaml": "from: own", "web/checks.d/b.yaml": "from: own-b"})
+    found = load_templates([tmp_path / "own", shipped])
+    assert [document.data["from"] for document in found.checks["web"]] == [
+        "own", "own-a", "own-b", "own-c",
+    ]  # fmt: skip
+    assert found.checks["web"][0].file == str(tmp_path / "own/web/checks.yaml")
+
+
+def test_checks_that_are_not_yaml_say_where(tmp_path: Path) -> None:
+    write(tmp_path, {"web/checks.yaml": "version: 1\nchecks: [\n"})
+    with pytest.raises(ConfigError, match=r"web/checks\.yaml:3: is not valid YAML"):
+        load_templates([tmp_path])
+
+
 def test_the_executable_bit_is_kept(tmp_path: Path) -> None:
     write(tmp_path, {"soe/files/run": "x", "soe/files/data": "x"})
     (tmp_path / "soe/files/run").chmod(0o711)
