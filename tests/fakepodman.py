@@ -85,7 +85,7 @@ elif argv[0] == "build":
     Path(option("--iidfile")).write_text("sha256:" + image_id)
     for ref in ["sha256:" + image_id, image_id, *tags]:
         add(ref, image_id)
-    log("built", name=name, id=image_id, labels=option("--label", all=True))
+    log("built", name=name, id=image_id, labels=re.findall('"([^"]+)"="([^"]*)"', text))
     say(image_id)
 elif argv[0] == "push":
     words = [w for w in argv[1:] if not w.startswith("--")]

@@ -8,6 +8,7 @@ each commit.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -48,6 +49,21 @@ def image_labels(
         f"{_OCI}url": source or "",
         f"{_OCI}created": created,
     }
+
+
+def label_instruction(labels: Mapping[str, str]) -> str:
+    """One LABEL instruction with all labels; podman commits a layer for each instruction.
+
+    A value is neither expanded nor ended early, whatever is in it; only in a Containerfile
+    with ``# escape=`` podman reads quotes and that character in its own ways.
+    """
+    words = []
+    for name, value in labels.items():
+        # A line cannot be continued within a value; nothing that is a label needs one.
+        flat = " ".join(value.splitlines())
+        quoted = re.sub(r'["$\\]', lambda found: f"\\{found[0]}", flat)
+        words.append(f'"{name}"="{quoted}"')
+    return f"LABEL {' '.join(words)}\n"
 
 
 def image_index(manifests: Mapping[str, Manifest], annotations: Mapping[str, str]) -> Manifest:

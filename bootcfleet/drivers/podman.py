@@ -122,7 +122,6 @@ class Podman:
         containerfile: Path,
         *,
         tags: Sequence[str] = (),
-        labels: Mapping[str, str] | None = None,
         build_args: Mapping[str, str] | None = None,
         secrets: Sequence[BuildSecret] = (),
         platform: str | None = None,
@@ -142,7 +141,6 @@ class Podman:
             iidfile = Path(folder) / "iid"
             argv = ["podman", "build", "--file", str(containerfile)]
             argv += [word for tag in tags for word in ("--tag", tag)]
-            argv += [word for item in _pairs(labels) for word in ("--label", item)]
             argv += [word for item in _pairs(build_args) for word in ("--build-arg", item)]
             argv += [word for secret in secrets for word in ("--secret", secret.option())]
             argv += ["--platform", platform] if platform else []

@@ -13,7 +13,7 @@ from bootcfleet.domain.build import ImageOutcome, ImageResult, LastBuild, tagged
 from bootcfleet.domain.buildid import BuildInputs, id_tag
 from bootcfleet.domain.cachekey import with_cache_keys
 from bootcfleet.domain.event import Emit, Event
-from bootcfleet.domain.labels import image_labels
+from bootcfleet.domain.labels import image_labels, label_instruction
 from bootcfleet.domain.lifecycle import end_of_life_labels
 from bootcfleet.domain.plan import BuildStep, Known, kept
 from bootcfleet.domain.reference import ImageRef
@@ -218,30 +218,21 @@ class ImageBuilder:
         """Build the image of one platform FROM `own`, its part of `base`; return its id."""
         loaded = self.images.loaded
         image = loaded.project.images[name]
-        foreign = platform != this_platform()
         several = len(inputs.platforms) > 1
-        wanted = platform if foreign or several else None
-        keyed = replace(rendered, containerfile=with_cache_keys(rendered, inputs.secrets, wanted))
-        context = self.images.files.write_context(name, keyed)
+        wanted = platform if several or platform != this_platform() else None
+        text = with_cache_keys(rendered, inputs.secrets, wanted)
+        labels = label_instruction(self._labels(name, inputs, base))
+        context = self.images.files.write_context(
+            name, replace(rendered, containerfile=text + labels)
+        )
         if f"FROM {own}" in rendered.containerfile and not own.startswith("sha256:"):
             self._have(own, said)
         suffix = f"-{platform.rpartition('/')[2]}" if several else ""
         tags = (*self.tags, id_tag(inputs.build_id))
-        parent = image.from_
         return self.podman.build(
             context,
             context / CONTAINERFILE,
             tags=tagged(self.images.repository(name), tuple(f"{tag}{suffix}" for tag in tags)),
-            labels=image_labels(
-                name,
-                inputs.build_id,
-                base,
-                declared=self.images.repository(parent) if parent else image.base or "",
-                revision=self.images.git.revision,
-                source=self.images.git.url,
-                timestamp=self.timestamp,
-            )
-            | self._life(name),
             build_args=image.build_args,
             secrets=build_secrets(loaded.root, image),
             platform=wanted,
@@ -250,9 +241,20 @@ class ImageBuilder:
             on_line=said,
         )
 
-    def _life(self, name: str) -> dict[str, str]:
+    def _labels(self, name: str, inputs: BuildInputs, base: str) -> dict[str, str]:
         loaded = self.images.loaded
-        return end_of_life_labels(loaded.project, image_graph(loaded), name)
+        image = loaded.project.images[name]
+        declared = self.images.repository(image.from_) if image.from_ else image.base or ""
+        own = image_labels(
+            name,
+            inputs.build_id,
+            base,
+            declared=declared,
+            revision=self.images.git.revision,
+            source=self.images.git.url,
+            timestamp=self.timestamp,
+        )
+        return own | end_of_life_labels(loaded.project, image_graph(loaded), name)
 
     def _remember(
         self,

@@ -76,7 +76,6 @@ def test_build_says_exactly_this(
         folder,
         folder / "Containerfile",
         tags=["registry.example.com/acme/web:1.0", "registry.example.com/acme/web:20261121"],
-        labels={"a": "b c"},
         build_args={"X": "$(reboot)"},
         secrets=[BuildSecret("rhsm", file=Path("/k.pem")), BuildSecret("token", env="TOKEN")],
         on_line=lambda stream, line: lines.append((stream, line)),
@@ -87,7 +86,7 @@ def test_build_says_exactly_this(
         "build", "--file", f"{folder}/Containerfile",
         "--tag", "registry.example.com/acme/web:1.0",
         "--tag", "registry.example.com/acme/web:20261121",
-        "--label", "a=b c", "--build-arg", "X=$(reboot)",
+        "--build-arg", "X=$(reboot)",
         "--secret", "id=rhsm,src=/k.pem", "--secret", "id=token,type=env,env=TOKEN",
         "--pull=missing", "--layers", "--iidfile", iidfile, str(folder),
     ]  # fmt: skip

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from bootcfleet.cli.app import run
-from bootcfleet.domain.labels import image_index
+from bootcfleet.domain.labels import image_index, label_instruction
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.ops.plan import this_platform
@@ -399,3 +399,21 @@ def test_children_wait_until_the_checks_of_their_parent_are_green(
     # What was found green is not checked again.
     assert run(["image", "build", "--push", "--check", "web", "--json"]) == 0
     assert "image.check" not in capsys.readouterr().out
+
+
+def test_labels_are_what_they_are_told_to_be(containers_conf: Path, tmp_path: Path) -> None:
+    """Whatever is in them: podman expands variables and reads quotes in a LABEL."""
+    labels = {
+        "a.b/c": "plain",
+        "dollar": "$HOME ${PATH} $$",
+        "quotes": "\"double\" 'single' `back`",
+        "slash": "C:\\new \\",
+        "empty": "",
+        "words": "https://git.example.com/x?a=b&c=d #e",
+        "text": "Grüße",
+    }
+    text = "FROM scratch\nCOPY Containerfile /\n" + label_instruction(labels)
+    (tmp_path / "Containerfile").write_text(text)
+    image = podman("build", "--quiet", str(tmp_path))
+    found = json.loads(podman("image", "inspect", image))[0]["Labels"]
+    assert {key: found[key] for key in labels} == labels

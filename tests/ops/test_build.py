@@ -88,7 +88,7 @@ class Bench:
     def config(self, ref: ImageRef, platform: object = None) -> Config:
         (image,) = {c["id"] for c in self.podman.calls("pushed") if c["digest"] == str(ref.digest)}
         built = [c for c in self.podman.calls("built") if c["id"] == image]
-        labels = dict(one.split("=", 1) for one in built[-1]["labels"])
+        labels = dict(built[-1]["labels"])
         return Config(None, labels, "2026-11-18T23:30:00Z")
 
     def exists(self, ref: ImageRef) -> bool:
