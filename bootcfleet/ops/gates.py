@@ -23,6 +23,7 @@ from bootcfleet.ops.lineage import learn
 from bootcfleet.ops.plan import image_graph
 from bootcfleet.ops.render import ProjectImages
 from bootcfleet.ops.revocation import load_revocations, notice_places, with_registry
+from bootcfleet.ops.sbom import verify_sbom
 from bootcfleet.ops.signature import project_public_key, verify_signature
 
 
@@ -144,6 +145,9 @@ def _evidence(
                 # Without it, the last build is checked, which may be another one by now.
                 what += f" --digest {candidate.digest}"
             result = judge(kind, found, channels.clock(), age, image=what)
+            if kind is EvidenceKind.SBOM and (result.ok or age is None):
+                # The document itself: it may be gone, or another machine may have made it.
+                return verify_sbom(channels.artifacts, candidate.at, candidate.manifest)
             if kind is EvidenceKind.CHECK and found is not None and result.ok:
                 return _same_checks(channels, candidate, found, result)
             return result

@@ -9,7 +9,8 @@ from typing import assert_never
 
 from bootcfleet import __version__
 from bootcfleet.domain.evidence import EvidenceKind, EvidenceOutcome
-from bootcfleet.domain.image import Config, sha256
+from bootcfleet.domain.gate import GateResult
+from bootcfleet.domain.image import Config, Manifest, sha256
 from bootcfleet.domain.reference import Digest, ImageRef, Platform
 from bootcfleet.domain.sbom import SPDX_TYPE, Subject, document, os_release, package_count
 from bootcfleet.drivers.licenses import spdx_expression
@@ -21,6 +22,10 @@ from bootcfleet.ops.download import platform_image
 from bootcfleet.ops.evidence import record_evidence
 from bootcfleet.ops.imagecontents import OpenedImage, Reader, open_image
 from bootcfleet.ops.imagename import NamedImage
+
+GATE = "sbom"
+#: What a bill of materials may be: ours, and the other common form.
+SBOM_TYPES = frozenset({SPDX_TYPE, "application/vnd.cyclonedx+json"})
 
 
 class SbomTool(StrEnum):
@@ -111,6 +116,27 @@ def sboms_to_attach(reader: Reader, named: NamedImage, tool: SbomTool) -> tuple[
     pinned = NamedImage(named.text, named.image, ref.with_digest(manifest.digest))
     found = [make_sbom(reader.on(platform), pinned, tool) for platform in platforms]
     return manifest.digest, found
+
+
+def verify_sbom(artifacts: Artifacts, ref: ImageRef, manifest: Manifest) -> GateResult:
+    """Whether a bill of materials is attached to an image; of an index, to each of its images.
+
+    One that another tool has attached counts too. Raises `RegistryError`.
+    """
+    hint = f"bootcfleet image sbom --attach {ref.name}@{manifest.digest}"
+    if _attached(artifacts, ref, manifest.digest):
+        return GateResult(GATE, True, f"{manifest.digest} has a bill of materials beside it")
+    children = tuple(dict.fromkeys(manifest.children.values())) if manifest.is_index else ()
+    missing = [digest for digest in children if not _attached(artifacts, ref, digest)]
+    if children and not missing:
+        message = f"each image of {manifest.digest} has a bill of materials beside it"
+        return GateResult(GATE, True, message)
+    what = missing[0] if missing else manifest.digest
+    return GateResult(GATE, False, f"{what} has no bill of materials beside it", hint)
+
+
+def _attached(artifacts: Artifacts, ref: ImageRef, digest: Digest) -> bool:
+    return any(one.artifact_type in SBOM_TYPES for one in artifacts.referrers(ref, digest))
 
 
 def attach(

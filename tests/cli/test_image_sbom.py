@@ -206,3 +206,37 @@ def test_syft_where_it_is_installed(
     assert "syft made no SPDX document of" in err
     assert "some complaint" in err
     assert say("soe:prod", "--tool", "builtin")[0] == 0
+
+
+def test_a_channel_asks_for_the_document_itself(
+    say: Say, registry: LabRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "bootcfleet.yaml"
+    file.write_text(file.read_text() + "channels: {live: {sbom: true}}\n")
+    promote = ["channel", "promote", "soe", "prod", "live", "--yes"]
+    assert run(promote) == 3
+    said = capsys.readouterr().err
+    ref = ImageRef.parse(f"{registry.address}/acme/soe:prod")
+    with RegistryClient() as client:
+        digest = client.digest(ref)
+        assert f"{digest} has no bill of materials beside it" in said
+        assert f"bootcfleet image sbom --attach {ref.name}@{digest}" in said
+        assert say("soe:prod", "--attach")[0] == 0
+        artifacts = Artifacts(client)
+        (one,) = artifacts.referrers(ref, digest)
+        artifacts.delete(ref.with_digest(one.digest))
+        assert run(promote) == 3
+        assert say("soe:prod", "--attach")[0] == 0
+        assert run(promote) == 0
+        # Of an index, every image must have one; another form counts as well.
+        files = rootfs(tmp_path / "other", PACKAGES[:1])
+        push_index(registry.address, "acme/soe", "both", version="2", files=files, created=CREATED)
+        capsys.readouterr()
+        both = client.manifest(ref.with_tag("both"))
+        first, second = both.children.values()
+        artifacts.push(ref, SPDX, [(SPDX, b"{}", {})], subject=first)
+        assert run(["channel", "promote", "soe", "both", "live", "--yes"]) == 3
+        assert f"{second} has no bill of materials beside it" in capsys.readouterr().err
+        other = "application/vnd.cyclonedx+json"
+        artifacts.push(ref, other, [(other, b"{}", {})], subject=second)
+        assert run(["channel", "promote", "soe", "both", "live", "--yes"]) == 0
