@@ -134,10 +134,13 @@ class Ledger:
         *,
         action: str | None = None,
         subject: str | None = None,
+        digest: str | None = None,
         since: datetime | None = None,
         limit: int | None = None,
     ) -> list[AuditEntry]:
-        """Entries, oldest first; with `limit` the newest ones.  `action` takes its sub-actions.
+        """Entries, oldest first; with `limit` the newest ones.
+
+        `action` takes its sub-actions; `digest` is any of an entry's digests.
 
         Raises `FleetError`, and `DamagedEntryError` for an entry that cannot be what was recorded.
         """
@@ -151,6 +154,8 @@ class Ledger:
             )
         if subject is not None:
             query = query.where(_entries.c.subject == subject)
+        if digest is not None:
+            query = query.where(_entries.c.digests.contains(json.dumps(digest), autoescape=True))
         if since is not None:
             text = since.astimezone(UTC).isoformat(timespec="microseconds")
             query = query.where(_entries.c.at >= text)

@@ -25,7 +25,7 @@ def record_evidence(
 
 def latest_evidence(ledger: Ledger, kind: EvidenceKind, digest: str) -> Evidence | None:
     """The newest evidence of its kind about a digest, or None.  Raises `FleetError`."""
-    for entry in reversed(ledger.entries(action=kind.value)):
+    for entry in reversed(ledger.entries(action=kind.value, digest=digest)):
         if entry.action == kind.value and entry.digests.get("image") == digest:
             return _evidence(kind, entry)
     return None
@@ -34,7 +34,7 @@ def latest_evidence(ledger: Ledger, kind: EvidenceKind, digest: str) -> Evidence
 def latest_by_digest(ledger: Ledger, kind: EvidenceKind) -> dict[str, Evidence]:
     """The newest evidence of its kind about every digest, in one look.  Raises `FleetError`."""
     found: dict[str, Evidence] = {}
-    for entry in ledger.entries(action=kind.value):
+    for entry in ledger.entries(action=kind.value, digest=digest):
         if entry.action == kind.value and "image" in entry.digests:
             found[entry.digests["image"]] = _evidence(kind, entry)
     return found

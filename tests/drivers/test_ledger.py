@@ -250,3 +250,14 @@ def test_two_writes_in_one_transaction(ledger: Ledger) -> None:
     assert len(ledger.entries()) == 2
     write(ledger)
     assert (ledger.verify(), len(ledger.entries())) == (None, 3)
+
+
+def test_entries_of_a_digest(ledger: Ledger) -> None:
+    one, other = ("sha256:" + digit * 64 for digit in "12")
+    made = [
+        ledger.record("image.check", "web", "passed", actor="a", now=NOW, digests=digests)
+        for digests in ({"image": one}, {"image": other, "base": one}, {"image": other}, {})
+    ]
+    assert ledger.entries(digest=one) == made[:2]
+    assert ledger.entries(digest=other, action="image.check", limit=1) == [made[2]]
+    assert ledger.entries(digest=one[:20]) == []
