@@ -34,7 +34,7 @@ def latest_evidence(ledger: Ledger, kind: EvidenceKind, digest: str) -> Evidence
 def latest_by_digest(ledger: Ledger, kind: EvidenceKind) -> dict[str, Evidence]:
     """The newest evidence of its kind about every digest, in one look.  Raises `FleetError`."""
     found: dict[str, Evidence] = {}
-    for entry in ledger.entries(action=kind.value, digest=digest):
+    for entry in ledger.entries(action=kind.value):
         if entry.action == kind.value and "image" in entry.digests:
             found[entry.digests["image"]] = _evidence(kind, entry)
     return found
