@@ -6,6 +6,7 @@ import fnmatch
 from collections.abc import Iterable
 
 from bootcfleet.domain.check import Check, CheckResult, Mode, Outcome, bounded
+from bootcfleet.domain.checkaccounts import group_problems, user_problems
 from bootcfleet.domain.checkfacts import Answer, Facts, Question, Verb
 from bootcfleet.domain.checkfiles import file_problems, text_problems
 from bootcfleet.domain.checkkinds import (
@@ -25,11 +26,11 @@ from bootcfleet.domain.checkkinds import (
 from bootcfleet.domain.checksystem import (
     Problem,
     command_line,
-    declared,
     kernel_arguments,
     listeners,
     repositories,
 )
+from bootcfleet.domain.checkunits import system_problems, unit_problems
 from bootcfleet.domain.rpmversion import satisfies
 
 
@@ -110,11 +111,11 @@ def _problems(check: Check, facts: Facts, mode: Mode) -> list[Problem]:
         case PackageCheck() as spec:
             return _package(spec, target, facts)
         case UnitCheck() as spec:
-            return _unit(spec, target, facts)
+            return unit_problems(spec, target, facts)
         case UserCheck() as spec:
-            return _user(spec, target, facts)
+            return user_problems(spec, target, facts)
         case GroupCheck() as spec:
-            return _group(spec, target, facts)
+            return group_problems(spec, target, facts)
         case PortCheck() as spec:
             return _port(spec, target, facts)
         case KernelArgumentCheck() as spec:
@@ -132,7 +133,7 @@ def _problems(check: Check, facts: Facts, mode: Mode) -> list[Problem]:
         case HttpCheck() as spec:
             return _answer(spec, target, facts)
         case SystemCheck() as spec:
-            return _system(spec, facts)
+            return system_problems(spec, facts)
         case _ as spec:
             raise AssertionError(f"{type(spec).__name__} has no judge")
 
@@ -155,91 +156,6 @@ def _package(spec: PackageCheck, target: str, facts: Facts) -> list[Problem]:
 def _without_epoch(line: str) -> str:
     name, _, evr = line.partition(" ")
     return f"{name} {evr.removeprefix('0:')}"
-
-
-def _unit(spec: UnitCheck, target: str, facts: Facts) -> list[Problem]:
-    if spec.asks_running():
-        return _unit_state(spec, target, facts)
-    answer = facts.get(Verb.UNIT, target)
-    if (error := answer.text("error")) is not None:
-        return [Problem("a systemd unit", error)]
-    state = (answer.text("enabled") or "").splitlines()[-1:] or [""]
-    word = state[0]
-    if not word or " " in word or word == "not-found":
-        if spec.enabled is False or spec.masked is False:
-            return []
-        return [Problem("a unit of this name", "no such unit")]
-    problems = []
-    on = word in ("enabled", "enabled-runtime", "alias")
-    masked = word in ("masked", "masked-runtime")
-    if spec.enabled is not None and on is not spec.enabled:
-        problems.append(Problem("enabled" if spec.enabled else "not enabled", word))
-    if spec.masked is not None and masked is not spec.masked:
-        problems.append(Problem("masked" if spec.masked else "not masked", word))
-    return problems
-
-
-def _unit_state(spec: UnitCheck, target: str, facts: Facts) -> list[Problem]:
-    answer = facts.get(Verb.UNIT_STATE, target)
-    text = answer.text("state") or ""
-    said = dict(line.partition("=")[::2] for line in text.splitlines())
-    active = said.get("ActiveState", "")
-    if not active:
-        return [Problem("an answer of systemd", bounded(text) or "none")]
-    known = said.get("LoadState") != "not-found"
-    state = f"{active} ({said.get('SubState', '')})" if known else "no such unit"
-    if log := answer.text("log"):
-        state += f", which said last: {log.splitlines()[-1]}"
-    problems = []
-    if spec.active is not None and (active in ("active", "reloading")) is not spec.active:
-        problems.append(Problem("active" if spec.active else "not active", state))
-    if spec.failed is not None and (active == "failed") is not spec.failed:
-        problems.append(Problem("failed" if spec.failed else "not failed", state))
-    return problems
-
-
-def _user(spec: UserCheck, target: str, facts: Facts) -> list[Problem]:
-    answer = facts.get(Verb.USER, target)
-    fields = (answer.text("passwd") or "").split(":")
-    if spec.absent:
-        return [Problem("no such user", f"uid {fields[2]}")] if len(fields) > 6 else []
-    if len(fields) < 7:
-        return [Problem("the user", "no such user")]
-    problems = []
-    for what, wanted, found in (
-        ("uid", spec.uid, fields[2]),
-        ("gid", spec.gid, fields[3]),
-        ("home", spec.home, fields[5]),
-        ("shell", spec.shell, fields[6]),
-    ):
-        if wanted is not None and str(wanted) != found:
-            problems.append(Problem(f"{what} {wanted}", f"{what} {found}"))
-    groups = (answer.text("groups") or "").split()
-    if missing := [group for group in spec.groups if group not in groups]:
-        problems.append(Problem(f"in {', '.join(missing)}", f"in {', '.join(groups) or 'none'}"))
-    return problems + _sysusers("u", spec.sysusers, target, facts)
-
-
-def _group(spec: GroupCheck, target: str, facts: Facts) -> list[Problem]:
-    fields = (facts.get(Verb.GROUP, target).text("group") or "").split(":")
-    if spec.absent:
-        return [Problem("no such group", f"gid {fields[2]}")] if len(fields) > 2 else []
-    if len(fields) < 3:
-        return [Problem("the group", "no such group")]
-    problems = []
-    if spec.gid is not None and str(spec.gid) != fields[2]:
-        problems.append(Problem(f"gid {spec.gid}", f"gid {fields[2]}"))
-    return problems + _sysusers("g", spec.sysusers, target, facts)
-
-
-def _sysusers(kind: str, wanted: bool | None, target: str, facts: Facts) -> list[Problem]:
-    if wanted is None:
-        return []
-    found = target in declared(facts.get(Verb.SYSUSERS).all("conf"), kind)
-    if found is wanted:
-        return []
-    words = ("declared in sysusers.d", "not declared in sysusers.d")
-    return [Problem(*(words if wanted else words[::-1]))]
 
 
 def _port(spec: PortCheck, target: str, facts: Facts) -> list[Problem]:
@@ -320,22 +236,3 @@ def _answer(spec: HttpCheck, target: str, facts: Facts) -> list[Problem]:
         problems.append(Problem(f"status {spec.status}", f"status {status}"))
     body = answer.text("body") or ""
     return problems + text_problems(body, spec.contains, (), spec.matches, "the answer")
-
-
-def _system(spec: SystemCheck, facts: Facts) -> list[Problem]:
-    answer = facts.get(Verb.SYSTEM)
-    state = answer.text("state") or "no answer"
-    if state == "running":
-        return []
-    failed = [
-        line.split()[0] for line in (answer.text("failed") or "").splitlines() if line.split()
-    ]
-    left = [
-        unit
-        for unit in failed
-        if not any(fnmatch.fnmatchcase(unit, one) for one in spec.allow_failed)
-    ]
-    if state == "degraded" and not left:
-        return []
-    units = f" (failed: {', '.join(left)})" if left else ""
-    return [Problem("running", f"{state.splitlines()[-1]}{units}")]
