@@ -8,13 +8,17 @@ broken.  `tree_sitter` and `tree_sitter_bash` parse bytes and do nothing else.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import tree_sitter
 import tree_sitter_bash
 
 _BRACES = re.compile(r"(?<!\$)\{([^{}$'\" ]*,[^{}$'\" ]*)\}")
+_MANY = 256
+#: The bash grammar's scanner hands characters beyond ASCII to isalpha() and may crash (seen with
+#: tree-sitter-bash 0.25.1): it gets a letter for each byte of them, and for control characters.
+_MASK = bytes(byte if 32 <= byte < 127 or byte in b"\t\n\r" else ord("x") for byte in range(256))
 _PARSER = tree_sitter.Parser(tree_sitter.Language(tree_sitter_bash.language()))
 
 
@@ -96,17 +100,139 @@ class Script:
 def parse_script(text: str) -> Script:
     """Read a shell script.  Never fails; what cannot be read is left out."""
     data = text.encode("utf-8", "surrogateescape")
-    root = _PARSER.parse(data).root_node
-    return Script(tuple(_commands(root)), not root.has_error)
+    root = _PARSER.parse(data.translate(_MASK)).root_node
+    return Script(tuple(_Reader(data).commands(root)), not root.has_error)
 
 
-def _commands(node: tree_sitter.Node) -> Iterator[ShellCommand]:
-    if node.type == "command":
-        yield _command(node)
-    elif node.type == "redirected_statement" and not _one_command(node):
-        yield ShellCommand((), node.start_point[0], tuple(_redirects(node)))
-    for child in node.children:
-        yield from _commands(child)
+@dataclass(frozen=True)
+class _Around:
+    """What stands around a command: its place in a pipeline, the redirects of all of it, …"""
+
+    pipe: int = 0
+    length: int = 1
+    redirects: tuple[Redirect, ...] = ()
+    heredoc: str = ""
+    ignored: bool = False
+
+
+_NOTHING = _Around()
+_SUCCEEDS = frozenset({"true", ":", "exit 0", "/bin/true"})
+
+
+class _Reader:
+    """Makes commands of the tree; the words come from the text itself, by their place in it.
+
+    From the top down, with a list of what is left: to ask a node for its parent
+    walks down from the root each time, and a chain of && is as deep as it is long.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def commands(self, root: tree_sitter.Node) -> Iterator[ShellCommand]:
+        """Every command in the order of the text."""
+        left = [(root, _NOTHING)]
+        while left:
+            node, around = left.pop()
+            if node.type == "command":
+                yield self._command(node, around)
+            elif node.type == "redirected_statement" and not _one_command(node):
+                yield ShellCommand((), node.start_point[0], tuple(self._redirects(node)))
+            left += reversed(list(self._inside(node, around)))
+
+    def _inside(
+        self, node: tree_sitter.Node, around: _Around
+    ) -> Iterator[tuple[tree_sitter.Node, _Around]]:
+        children = node.children
+        match node.type:
+            case "list":
+                alternative = any(one.type == "||" for one in children)
+                for child in children:
+                    ignored = around.ignored
+                    if alternative and child is children[0]:
+                        ignored = self._text(children[-1]).strip() in _SUCCEEDS
+                    yield child, _Around(ignored=ignored)
+            case "pipeline":
+                members = [one for one in children if one.is_named]
+                for number, member in enumerate(members):
+                    last = number == len(members) - 1
+                    # The redirects of a pipeline belong to its last command.
+                    redirects = around.redirects if last else ()
+                    heredoc = around.heredoc if last else ""
+                    yield (
+                        member,
+                        _Around(number, len(members), redirects, heredoc, around.ignored),
+                    )
+            case "redirected_statement" if _one_command(node):
+                redirects = (*around.redirects, *self._redirects(node))
+                heredoc = self._heredoc(node) or around.heredoc
+                inner = replace(around, redirects=redirects, heredoc=heredoc)
+                body = node.child_by_field_name("body")
+                for child in children:
+                    yield child, inner if body is not None and child.id == body.id else _NOTHING
+            case "negated_command":
+                for child in children:
+                    yield child, around
+            case _:
+                for child in children:
+                    yield child, _NOTHING
+
+    def _command(self, node: tree_sitter.Node, around: _Around) -> ShellCommand:
+        words: list[str] = []
+        assignments: list[str] = []
+        for child in node.children:
+            if child.type == "variable_assignment":
+                assignments.append(self._text(child))
+            elif child.type in ("file_redirect", "heredoc_redirect", "herestring_redirect"):
+                continue
+            elif child.type == "command_name":
+                words += [self._word(child.children[0])] if child.children else []
+            elif child.is_named:
+                quoted = child.type in ("string", "raw_string", "ansi_c_string")
+                words += [self._word(child)] if quoted else _braces(self._word(child))
+        return ShellCommand(
+            tuple(words),
+            node.start_point[0],
+            (*self._redirects(node), *around.redirects),
+            tuple(assignments),
+            around.pipe,
+            around.length,
+            around.ignored,
+            around.heredoc,
+        )
+
+    def _redirects(self, node: tree_sitter.Node) -> Iterator[Redirect]:
+        for child in node.children:
+            if child.type == "file_redirect":
+                target = child.child_by_field_name("destination")
+                operator = next((one.type for one in child.children if not one.is_named), ">")
+                yield Redirect(operator, self._word(target) if target is not None else "")
+            elif child.type == "heredoc_redirect":
+                yield from self._redirects(child)
+
+    def _heredoc(self, node: tree_sitter.Node) -> str:
+        for child in node.children:
+            if child.type == "heredoc_redirect":
+                body = next((one for one in child.children if one.type == "heredoc_body"), None)
+                return self._text(body) if body is not None else ""
+        return ""
+
+    def _text(self, node: tree_sitter.Node) -> str:
+        return self._data[node.start_byte : node.end_byte].decode("utf-8", "surrogateescape")
+
+    def _word(self, node: tree_sitter.Node) -> str:
+        """A word without its quotes; expansions as they are written."""
+        text = self._text(node).replace("\\\n", "")
+        if node.type == "raw_string":
+            return text[1:-1]
+        if node.type == "string":
+            inside = text[1:-1]
+            return "".join(_unescape(inside, '"\\$`'))
+        if node.type == "concatenation":
+            return "".join(self._word(child) for child in node.children)
+        if node.type == "word":
+            return "".join(_unescape(text, None))
+        return text
 
 
 def _one_command(node: tree_sitter.Node) -> bool:
@@ -115,106 +241,17 @@ def _one_command(node: tree_sitter.Node) -> bool:
     return body is not None and body.type in ("command", "pipeline", "negated_command")
 
 
-def _command(node: tree_sitter.Node) -> ShellCommand:
-    words: list[str] = []
-    assignments: list[str] = []
-    redirects = list(_redirects(node))
-    for child in node.children:
-        if child.type == "variable_assignment":
-            assignments.append(_text(child))
-        elif child.type in ("file_redirect", "heredoc_redirect", "herestring_redirect"):
-            continue
-        elif child.type == "command_name":
-            words += [_word(child.children[0])] if child.children else []
-        elif child.is_named:
-            quoted = child.type in ("string", "raw_string", "ansi_c_string")
-            words += [_word(child)] if quoted else _braces(_word(child))
-    place, length, statement = 0, 1, node
-    heredoc = ""
-    above = node.parent
-    while above is not None and above.type in (
-        "redirected_statement",
-        "pipeline",
-        "negated_command",
-    ):
-        if above.type == "redirected_statement":
-            # The redirects of a pipeline belong to its last command.
-            if place == length - 1:
-                redirects += _redirects(above)
-                heredoc = heredoc or _heredoc(above)
-        elif above.type == "pipeline":
-            members = [one for one in above.children if one.is_named]
-            length = len(members)
-            place = next(n for n, one in enumerate(members) if one.id == statement.id)
-        statement, above = above, above.parent
-    return ShellCommand(
-        tuple(words),
-        node.start_point[0],
-        tuple(redirects),
-        tuple(assignments),
-        place,
-        length,
-        _ignored(statement),
-        heredoc,
-    )
-
-
-def _ignored(statement: tree_sitter.Node) -> bool:
-    """``command || true`` (or ``|| :``), also for the whole of an ``&&`` list."""
-    above = statement.parent
-    while above is not None and above.type == "list":
-        parts: Sequence[tree_sitter.Node] = above.children
-        operators = [one.type for one in parts if not one.is_named]
-        if operators[:1] == ["||"] and parts[0].id == statement.id:
-            return _text(parts[-1]).strip() in ("true", ":", "exit 0", "/bin/true")
-        statement, above = above, above.parent
-    return False
-
-
-def _redirects(node: tree_sitter.Node) -> Iterator[Redirect]:
-    for child in node.children:
-        if child.type == "file_redirect":
-            target = child.child_by_field_name("destination")
-            operator = next((one.type for one in child.children if not one.is_named), ">")
-            yield Redirect(operator, _word(target) if target is not None else "")
-        elif child.type == "heredoc_redirect":
-            yield from _redirects(child)
-
-
-def _heredoc(node: tree_sitter.Node) -> str:
-    for child in node.children:
-        if child.type == "heredoc_redirect":
-            body = next((one for one in child.children if one.type == "heredoc_body"), None)
-            return _text(body) if body is not None else ""
-    return ""
-
-
-def _text(node: tree_sitter.Node) -> str:
-    return (node.text or b"").decode("utf-8", "surrogateescape")
-
-
-def _word(node: tree_sitter.Node) -> str:
-    """A word without its quotes; expansions as they are written."""
-    text = _text(node).replace("\\\n", "")
-    if node.type == "raw_string":
-        return text[1:-1]
-    if node.type == "string":
-        inside = text[1:-1]
-        return "".join(_unescape(inside, '"\\$`'))
-    if node.type == "concatenation":
-        return "".join(_word(child) for child in node.children)
-    if node.type == "word":
-        return "".join(_unescape(text, None))
-    return text
-
-
 def _braces(word: str) -> list[str]:
-    """``/var/{log,cache}/*`` as the words that bash makes of it."""
-    found = _BRACES.search(word)
-    if found is None:
-        return [word]
-    before, after = word[: found.start()], word[found.end() :]
-    return [one for part in found[1].split(",") for one in _braces(before + part + after)]
+    """``/var/{log,cache}/*`` as the words that bash makes of it; very many stay one word."""
+    words = [word]
+    while (found := _BRACES.search(words[0])) and len(words) < _MANY:
+        before = [one[: found.start()] for one in words]
+        words = [
+            start + part + one[found.end() :]
+            for start, one in zip(before, words, strict=True)
+            for part in found[1].split(",")
+        ]
+    return words if len(words) < _MANY else [word]
 
 
 def _unescape(text: str, only: str | None) -> Iterator[str]:

@@ -36,6 +36,24 @@ def test_braces() -> None:
     )  # fmt: skip
 
 
+def test_characters_beyond_ascii() -> None:
+    """The grammar alone crashes on some of them, now and then."""
+    (command,) = parse_script("echo grüße '→ {\U000a51dc' > /Straße").commands
+    assert command.words == ("echo", "grüße", "→ {\U000a51dc")
+    assert command.redirects == (Redirect(">", "/Straße"),)
+    crash = "\x0b]\U0009d92444\x02{\U000d0ef9ÙW%\U0001bf76\x00\U000a5d44!W`C"
+    for _ in range(50):
+        parse_script(crash)
+
+
+def test_long_chains() -> None:
+    assert len(parse_script("a && " * 3000 + "b").commands) == 3001
+    assert len(parse_script("(" * 2000 + "a" + ")" * 2000).commands) <= 1
+    assert parse_script("a | " * 500 + "b").commands[-1].pipe == 500
+    (command,) = parse_script("a " + "{b,c}" * 40).commands
+    assert command.words == ("a", "{b,c}" * 40)
+
+
 def test_options() -> None:
     (command,) = parse_script("useradd -rm -u 5 -g7 --shell=/bin/sh --home /x name").commands
     assert command.has("-m")
