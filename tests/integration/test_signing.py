@@ -21,7 +21,8 @@ from bootcfleet.drivers.signingkey import PrivateKey, PublicKey, generate
 from bootcfleet.ops.signature import verify_signature
 from tests.integration import gotools
 
-pytestmark = pytest.mark.integration
+# The first run on a machine makes cosign and the policy check from their sources.
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 #: The first run makes the program from its source: minutes, where much else runs.
 SLOW_AT_FIRST = pytest.mark.timeout(1800)
 
