@@ -68,15 +68,15 @@ def run_checks(
             if not as_json:
                 template = loaded.project.images[name].template or name
                 _show(output, result, f"{loaded.project.templates}/{template}/checks.yaml")
-    if len(wanted) == 1 and problems:
-        raise problems[wanted[0]]
+    errors = {name: error.message for name, error in problems.items()}
     if junit is not None:
         try:
-            write_atomic(junit, junit_xml(reports, started))
+            write_atomic(junit, junit_xml(reports, started, errors))
         except OSError as error:
             raise FleetError(f"{junit} cannot be written: {error.strerror}") from error
+    if len(wanted) == 1 and problems:
+        raise problems[wanted[0]]
     if as_json:
-        errors = {name: error.message for name, error in problems.items()}
         output.json({"images": [report.to_json() for report in reports], "errors": errors})
     _judge(reports, problems)
 

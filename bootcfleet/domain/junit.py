@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from bootcfleet.domain.check import CheckReport, CheckResult, Outcome
@@ -13,16 +13,19 @@ from bootcfleet.domain.check import CheckReport, CheckResult, Outcome
 _IMPOSSIBLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def junit_xml(reports: Sequence[CheckReport], at: datetime) -> bytes:
+def junit_xml(
+    reports: Sequence[CheckReport], at: datetime, problems: Mapping[str, str] | None = None
+) -> bytes:
     """One ``testsuite`` an image, one ``testcase`` a check; `at` is when it began (aware).
 
-    An optional check that failed is skipped here: CI would turn red otherwise.
+    `problems` are the images that could not be checked, and why: each is a suite
+    with an error. An optional check that failed is skipped here: CI would turn red otherwise.
     """
     root = ET.Element("testsuites", {"name": "bootcfleet image check"})
     suites = [_suite(report, at) for report in reports]
-    for key in ("tests", "failures"):
+    suites += [_error(name, why, at) for name, why in (problems or {}).items()]
+    for key in ("tests", "failures", "errors"):
         root.set(key, str(sum(int(suite.get(key, "0")) for suite in suites)))
-    root.set("errors", "0")
     root.set("time", f"{sum(report.seconds for report in reports):.3f}")
     root.extend(suites)
     ET.indent(root)
@@ -41,7 +44,7 @@ def _suite(report: CheckReport, at: datetime) -> ET.Element:
             "errors": "0",
             "skipped": str(sum(case.find("skipped") is not None for case in cases)),
             "time": f"{report.seconds:.3f}",
-            "timestamp": at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+            "timestamp": _stamp(at),
         },
     )
     properties = ET.SubElement(suite, "properties")
@@ -56,6 +59,19 @@ def _suite(report: CheckReport, at: datetime) -> ET.Element:
         ET.SubElement(properties, "property", {"name": name, "value": _text(value)})
     suite.extend(cases)
     return suite
+
+
+def _error(name: str, why: str, at: datetime) -> ET.Element:
+    counts = {"tests": "1", "failures": "0", "errors": "1", "skipped": "0", "time": "0.000"}
+    suite = ET.Element("testsuite", {"name": _text(name), **counts, "timestamp": _stamp(at)})
+    owner = _text(name.replace(".", "_"))
+    case = ET.SubElement(suite, "testcase", {"name": "the image", "classname": owner})
+    ET.SubElement(case, "error", {"type": "error", "message": _text(why)}).text = _text(why)
+    return suite
+
+
+def _stamp(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _case(result: CheckResult, report: CheckReport) -> ET.Element:

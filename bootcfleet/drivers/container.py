@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from bootcfleet.domain.check import bounded
 from bootcfleet.drivers.command import CommandResult, Executor, LocalExecutor, OnLine
 from bootcfleet.errors import FleetError
 
@@ -207,4 +208,4 @@ def _remove(cleaner: Executor, name: str) -> None:
 
 def _last(result: CommandResult) -> str:
     lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
-    return lines[-1].removeprefix("Error: ") if lines else f"exit code {result.exit_code}"
+    return bounded(lines[-1].removeprefix("Error: ")) if lines else f"exit code {result.exit_code}"

@@ -214,8 +214,11 @@ def test_keep_leaves_the_container_and_says_how_to_look(rig: Rig) -> None:
 def test_one_image_that_cannot_run_does_not_hide_the_others(rig: Rig) -> None:
     ids = rig.build()
     (rig.podman.folder / "images" / ids["web"]).unlink()
-    out, err = rig(ends=3)
+    out, err = rig("--junit", "checks.xml", ends=3)
     assert out[0] == "soe: PASSED: 1 passed (booted)"
+    assert (
+        '<testsuite name="web" tests="1" failures="0" errors="1"' in Path("checks.xml").read_text()
+    )
     assert err == [
         "error: 1 of 2 images is not green: web",
         f"  web: the image {ids['web']} is not in podman's storage any more",
@@ -250,6 +253,12 @@ def test_mistakes(rig: Rig, words: list[str], code: int, message: str, hint: str
     _, err = rig(*words, ends=code)
     assert err[0].startswith(f"error: {message}")
     assert hint is None or err[1] == f"hint: {hint}"
+
+
+def test_a_file_that_cannot_be_written(rig: Rig) -> None:
+    rig.build()
+    _, err = rig("soe", "--junit", "/proc/nothing/checks.xml", ends=1)
+    assert err == ["error: /proc/nothing/checks.xml cannot be written: No such file or directory"]
 
 
 def test_a_mistake_in_the_checks_names_file_and_line(rig: Rig) -> None:

@@ -81,6 +81,17 @@ def test_a_suite_for_each_image() -> None:
     assert second.get("tests") == "0"
 
 
+def test_an_image_that_could_not_be_checked_is_an_error() -> None:
+    text = junit_xml([report(result(Outcome.PASSED))], AT, {"db.main": "no container <starts>"})
+    SCHEMA.validate(text.decode())
+    root = ET.fromstring(text)
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("2", "0", "1")
+    case = root.find("testsuite[@name='db.main']/testcase")
+    assert case is not None
+    assert case.attrib == {"name": "the image", "classname": "db_main"}
+    assert [child.get("message") for child in case] == ["no container <starts>"]
+
+
 @settings(max_examples=40)
 @given(st.text(), st.text())
 def test_any_text_is_xml_and_comes_back(name: str, found: str) -> None:
