@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, assert_never
 
-from bootcfleet.domain.gate import GateResult
+from bootcfleet.domain.gate import GateResult, span
 
 
 class EvidenceKind(StrEnum):
@@ -76,7 +76,7 @@ def judge(
         case EvidenceOutcome.PASSED:
             age = now - evidence.at
             if max_age is not None and age > max_age:
-                message = f"{kind.gate} is stale: passed {_span(age)} ago, at most {_span(max_age)}"
+                message = f"{kind.gate} is stale: passed {span(age)} ago, at most {span(max_age)}"
                 return GateResult(kind.gate, False, message, hint)
             return GateResult(kind.gate, True, f"{kind.gate} passed at {_time(evidence.at)}")
         case _:
@@ -85,14 +85,3 @@ def judge(
 
 def _time(at: datetime) -> str:
     return at.isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-def _span(age: timedelta) -> str:
-    """A length of time in its largest two units."""
-    seconds = max(0, int(age.total_seconds()))
-    parts = []
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, seconds = divmod(seconds, size)
-        if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2]) or "0 s"

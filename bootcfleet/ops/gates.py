@@ -10,7 +10,7 @@ from bootcfleet.domain.channel import ChannelEntry, since
 from bootcfleet.domain.channel_spec import ChannelSpec, Freshness
 from bootcfleet.domain.download import download_size
 from bootcfleet.domain.evidence import Evidence, EvidenceKind, judge
-from bootcfleet.domain.gate import GateResult
+from bootcfleet.domain.gate import GateResult, span
 from bootcfleet.domain.image import Manifest
 from bootcfleet.domain.lifecycle import end_of_life
 from bootcfleet.domain.lineage import Lineage
@@ -187,7 +187,7 @@ def _soak(channels: Channels, spec: ChannelSpec, candidate: Candidate) -> GateRe
         return GateResult(
             "soak",
             False,
-            f"it is in {spec.from_} since {_minute(entered)}, and must be for {_span(spec.soak)}",
+            f"it is in {spec.from_} since {_minute(entered)}, and must be for {span(spec.soak)}",
             f"wait until {_minute(due)}",
         )
     return GateResult("soak", True, f"it is in {spec.from_} since {_minute(entered)}")
@@ -273,8 +273,3 @@ def _amount(size: int) -> str:
 
 def _minute(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%MZ}"
-
-
-def _span(length: timedelta) -> str:
-    hours, minutes = divmod(int(length.total_seconds()) // 60, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
