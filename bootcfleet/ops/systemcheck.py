@@ -31,7 +31,8 @@ def check_system(
     """Run checks on a system: all questions in one command, each command of a check on its own.
 
     What asks a running system is asked again until it passes or its time is
-    over. `reason` says why nothing is booted. Never raises for what is found.
+    over, and so is everything on a host that could not be spoken to. `reason`
+    says why nothing is booted. Never raises for what is found.
     """
     results: dict[int, CheckResult] = {}
     waiting: dict[int, Check] = {}
@@ -52,7 +53,9 @@ def check_system(
         passed = monotonic() - begun
         for number, check in list(waiting.items()):
             results[number] = judge(check, facts, mode)
-            again = check.running and passed < check.within
+            # A connection that breaks soon after a reboot says nothing about the host yet.
+            unsure = check.running or (mode is Mode.HOST and bool(facts.error))
+            again = unsure and passed < check.within
             if results[number].outcome is Outcome.PASSED or not again:
                 del waiting[number]
         if waiting:
