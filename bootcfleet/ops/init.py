@@ -127,7 +127,8 @@ with the next version of bootcfleet.
 
 A template is a folder: `template.yaml` describes its variables, `Containerfile.j2` is rendered with
 them, `files/` is copied into the image (`*.j2` rendered first). `bootcfleet image render NAME`
-shows the result, `--diff` what has changed since the last build.
+shows the result, `--diff` what has changed since the last build. `checks.yaml` says what each image
+of the template must have, and every host that runs it: `bootcfleet image check NAME`.
 """
 
 
