@@ -96,7 +96,8 @@ class _Language:
 
     def without(self, source: CheckSource, before: set[str]) -> Iterable[str]:
         """The names of checks that came before (a parent's, a shipped file's) to take out."""
-        listed = source.document.data.get("without", [])
+        # A list whose lines are all commented out is there, and holds nothing.
+        listed = source.document.data.get("without") or []
         if not isinstance(listed, list):
             raise source.document.error(("without",), "must be a list")
         for index, item in enumerate(listed):
@@ -118,9 +119,9 @@ class _Language:
         data = document.data
         for part in source.at:
             data = data.get(part, []) if isinstance(data, Mapping) else []
-        if not isinstance(data, list):
+        if data is not None and not isinstance(data, list):
             raise document.error(source.at, "must be a list of checks")
-        return data
+        return data or []
 
     def _entry(self, source: CheckSource, path: Path, item: Any) -> Iterable[Check]:
         document = source.document

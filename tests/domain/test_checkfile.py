@@ -98,6 +98,11 @@ def test_a_later_file_takes_a_check_out_of_an_earlier_one() -> None:
     assert names(found) == ["package chrony", "package site"]
 
 
+def test_lists_whose_lines_are_all_commented_out() -> None:
+    assert checks("#  - package: a\n") == ()
+    assert checks_of([[source("version: 1\nwithout:\nchecks:\n")]]) == ()
+
+
 def test_the_hash_is_of_what_is_checked() -> None:
     first = checks_hash(checks("- package: a\n"))
     assert first == checks_hash(checks("# moved\n\n- package: '{{ p }}'\n", p="a"))
