@@ -5,7 +5,7 @@ set -eu
 
 missing=
 for tool in podman skopeo docker-registry sshd ssh ssh-agent sshpass sudo dnf rpmbuild \
-    createrepo_c debootstrap runc git iptables gpg busybox groovy shellcheck; do
+    createrepo_c debootstrap runc git iptables gpg busybox npm groovy shellcheck; do
     command -v "$tool" >/dev/null 2>&1 || [ -x "/usr/sbin/$tool" ] || missing="$missing $tool"
 done
 [ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || missing="$missing netavark"
@@ -19,13 +19,15 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 0
 fi
 echo "installing for the tests:$missing"
+# A Node.js from elsewhere brings its own npm, and conflicts with the distribution's.
+command -v npm >/dev/null 2>&1 && npm= || npm=npm
 if command -v apt-get >/dev/null 2>&1; then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends \
         podman runc netavark aardvark-dns iptables skopeo docker-registry uidmap gnupg \
         openssh-server openssh-client sshpass sudo dnf rpm createrepo-c debootstrap \
-        busybox-static git iproute2 postgresql postgresql-common groovy \
+        busybox-static $npm git iproute2 postgresql postgresql-common groovy \
         shellcheck >/dev/null
     exit 0
 fi
@@ -34,7 +36,7 @@ if command -v dnf >/dev/null 2>&1; then
     # docker-registry is docker-distribution here; debootstrap builds the tests' base image.
     dnf install -y -q podman runc netavark aardvark-dns skopeo docker-distribution \
         openssh-server openssh-clients sshpass sudo rpm-build rpm-sign gnupg2 iptables-nft createrepo_c debootstrap \
-        git-core iproute postgresql-server busybox
+        git-core iproute postgresql-server busybox $npm
     exit 0
 fi
 echo "neither apt-get nor dnf is here; install by hand:$missing" >&2

@@ -19,6 +19,7 @@ from tests.integration.realbase import cache_folder
 from tests.tools import need
 
 COSIGN = "github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5"
+ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.7"
 _SOURCE = Path(__file__).parent / "policycheck"
 _TAGS = (
     "containers_image_openpgp containers_image_storage_stub "
@@ -43,6 +44,14 @@ def cosign() -> Path:
     return _made(f"cosign-{COSIGN.rpartition('@')[2]}", ["install", COSIGN], None)
 
 
+def actionlint() -> Path:
+    """The linter of GitHub's workflows: the one that is installed, or made from its source."""
+    there = shutil.which("actionlint")
+    if there:
+        return Path(there)
+    return _made(f"actionlint-{ACTIONLINT.rpartition('@')[2]}", ["install", ACTIONLINT], None)
+
+
 def _go() -> str:
     """go, also where sudo has taken its folder out of PATH; `make test` sees to it."""
     here = Path(sys.executable).parent
@@ -64,7 +73,8 @@ def _made(name: str, words: list[str], where: Path | None) -> Path:
 
 
 def _make(words: list[str], folder: Path, where: Path | None) -> Path:
-    out = folder / ("cosign" if where is None else "out")
+    # `go install` names the program after the last part of its package.
+    out = folder / (words[-1].rpartition("@")[0].rpartition("/")[2] if where is None else "out")
     done = subprocess.run(
         [_go(), *(word.format(out=out) for word in words)],
         cwd=where or folder,
