@@ -165,13 +165,14 @@ def restore(
     from_registry: Annotated[  # noqa: ARG001 - there is no other place yet; it says what happens
         bool, typer.Option("--from-registry", help="From the copies in the registry (always).")
     ] = True,
+    dry_run: DryRunFlag = False,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Take into the ledger what it lacks of the histories in the registry, once they hold."""
     from bootcfleet.cli.channel_verify import run_restore
 
-    run_restore(image, channel, yes=yes, as_json=as_json)
+    run_restore(image, channel, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 register(app)

@@ -29,7 +29,9 @@ def run_verify(
             _show(output, findings)
             count = len(mendable)
             question = f"repair {count} {'finding' if count == 1 else 'findings'}?"
-            output.confirm(question, yes=yes, changes="channels")
+            output.confirm(
+                question, yes=yes, changes="channels", look="look at them without --repair"
+            )
             repair(channels, findings, why)
             findings = verify(channels, image, channel)
         count = sum(pair in channels.store.all() for pair in channels.pairs(image, channel))
@@ -62,21 +64,25 @@ def _lines(finding: Finding) -> list[str]:
     ]
 
 
-def run_restore(image: str | None, channel: str | None, *, yes: bool, as_json: bool) -> None:
+def run_restore(
+    image: str | None, channel: str | None, *, dry_run: bool, yes: bool, as_json: bool
+) -> None:
     """Take histories from the registry into the ledger, and say how many entries."""
     output = Output(as_json=as_json)
     with open_channels(load_project(), emit=output.event) as channels:
         check_names(channels, image, channel)
-        output.confirm(
-            "take what the ledger lacks from the registry?", yes=yes, changes="the ledger"
-        )
-        taken = restore_histories(channels, image, channel)
+        if not dry_run:
+            output.confirm(
+                "take what the ledger lacks from the registry?", yes=yes, changes="the ledger"
+            )
+        taken = restore_histories(channels, image, channel, dry_run=dry_run)
     if as_json:
         output.json(
             [{"image": one, "channel": name, "entries": n} for (one, name), n in taken.items()]
         )
         return
     for (one, name), number in taken.items():
-        output.line(f"{one} {name}: {number} {'entry' if number == 1 else 'entries'}")
+        noun = "entry" if number == 1 else "entries"
+        output.line(f"{one} {name}: {number} {noun}{' would be taken' if dry_run else ''}")
     if not taken:
         output.line("the ledger lacks nothing of the histories in the registry")

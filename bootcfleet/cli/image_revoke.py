@@ -55,13 +55,14 @@ def restore(
     reason: Annotated[
         str, typer.Option("--reason", "-m", help="Why; it is recorded.", show_default=False)
     ],
+    dry_run: DryRunFlag = False,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Undo a revocation. Channels stay where they are."""
     from bootcfleet.cli.revoke_run import run_restore
 
-    run_restore(image, reason, yes=yes, as_json=as_json)
+    run_restore(image, reason, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 def who_uses(

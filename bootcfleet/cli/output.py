@@ -100,8 +100,15 @@ class Output:
         with self._lock:
             print("\x1b[2J\x1b[H" if self.terminal else "", end="" if self.terminal else "\n")
 
-    def confirm(self, question: str, *, yes: bool, changes: str = "machines") -> None:
-        """Ask before acting; `changes` is what is changed.
+    def confirm(
+        self,
+        question: str,
+        *,
+        yes: bool,
+        changes: str = "machines",
+        look: str = "look at the plan with --dry-run",
+    ) -> None:
+        """Ask before acting; `changes` is what is changed, `look` how to see it before.
 
         Raises `UsageError` where nobody can be asked and ``--yes`` was not
         given, `InterruptedRunError` when the answer is no.
@@ -111,7 +118,7 @@ class Output:
         if self.as_json or not sys.stdin.isatty():
             raise UsageError(
                 f"this changes {changes} and nobody is there to confirm it",
-                hint="look at the plan with --dry-run, then run it again with --yes",
+                hint=f"{look}, then run it again with --yes",
             )
         if not typer.confirm(question):
             raise InterruptedRunError("not confirmed; nothing was changed")

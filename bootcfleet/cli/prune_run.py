@@ -60,7 +60,11 @@ def run_prune(
         if not found.delete:
             return
         noun = "manifest" if len(found.delete) == 1 else "manifests"
-        output.confirm(f"Delete {len(found.delete)} {noun} with all their tags?", yes=yes)
+        output.confirm(
+            f"Delete {len(found.delete)} {noun} with all their tags?",
+            yes=yes,
+            changes="the registry",
+        )
         count = ops.prune(channels, found)
         if not as_json:
             output.line(

@@ -95,7 +95,8 @@ def run_revoke(
         if dry_run:
             return
         if plan.before is None or plan.moves:
-            output.confirm(_question(plan), yes=yes)
+            changes = "channels" if plan.moves else "the ledger and the registry"
+            output.confirm(_question(plan), yes=yes, changes=changes)
             entries, problem = revoke(desk.channels, plan)
             _report(output, plan, entries, problem)
     if plan.stuck:
@@ -181,12 +182,28 @@ def _report(
         )
 
 
-def run_restore(word: str, reason: str, *, yes: bool, as_json: bool) -> None:
+def run_restore(word: str, reason: str, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Undo a revocation."""
     output = Output(as_json=as_json)
     with _open(word, output) as desk:
         revoked = require_revoked(desk.lineage, desk.revocations, desk.located, reason)
-        output.confirm(f"Restore {revoked.name} {revoked.digest[:19]}?", yes=yes)
+        if dry_run:
+            if as_json:
+                output.json(
+                    {
+                        "kind": "image.restore.planned",
+                        "revoked": revoked.to_json(),
+                        "reason": reason,
+                    }
+                )
+            else:
+                output.line(f"would restore {revoked.name} {revoked.digest}: {revoked.message}")
+            return
+        output.confirm(
+            f"Restore {revoked.name} {revoked.digest[:19]}?",
+            yes=yes,
+            changes="the ledger and the registry",
+        )
         problem = restore(
             desk.channels, desk.lineage, desk.revocations, desk.located, revoked, reason
         )

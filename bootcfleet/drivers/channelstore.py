@@ -199,18 +199,25 @@ class ChannelStore:
         """
         if not entries:
             return 0
+        with self.db.write() as connection:
+            lacks = self.lacks(entries)
+            for entry in entries[len(entries) - lacks :]:
+                self._append(connection, entry)
+        return lacks
+
+    def lacks(self, entries: Sequence[ChannelEntry]) -> int:
+        """How many entries `restore` would append; raises what it raises, and writes nothing."""
+        if not entries:
+            return 0
         if broken := check_history(entries):
             raise FleetError(f"the history does not hold: {broken}")
-        with self.db.write() as connection:
-            there = self.history(*entries[0].pair)
-            if tuple(entries[: len(there)]) != there:
-                image, channel = entries[0].pair
-                raise FleetError(
-                    f"the ledger has another history of {image} {channel}",
-                    hint=f"compare: bootcfleet channel history {image} {channel} [--from-registry]",
-                )
-            for entry in entries[len(there) :]:
-                self._append(connection, entry)
+        there = self.history(*entries[0].pair)
+        if tuple(entries[: len(there)]) != there:
+            image, channel = entries[0].pair
+            raise FleetError(
+                f"the ledger has another history of {image} {channel}",
+                hint=f"compare: bootcfleet channel history {image} {channel} [--from-registry]",
+            )
         return len(entries) - len(there)
 
     def _append(self, connection: sa.Connection, entry: ChannelEntry) -> None:

@@ -137,7 +137,11 @@ def mirror_history(channels: Channels, pairs: Iterable[Pair]) -> None:
 
 
 def restore_histories(
-    channels: Channels, image: str | None = None, channel: str | None = None
+    channels: Channels,
+    image: str | None = None,
+    channel: str | None = None,
+    *,
+    dry_run: bool = False,
 ) -> dict[Pair, int]:
     """Take into the ledger what it lacks of the registry's histories; how many entries of each.
 
@@ -150,6 +154,9 @@ def restore_histories(
         entries = read_mirror(channels, channels.repository(*pair), pair[1])
         there = channels.store.history(*pair)
         if len(there) >= len(entries) and entries == there[: len(entries)]:
+            continue
+        if dry_run:
+            taken[pair] = channels.store.lacks(entries)
             continue
         with channels.store.db.write():
             taken[pair] = channels.store.restore(entries)

@@ -187,7 +187,10 @@ def test_verify(say: Say, project: ChannelProject) -> None:
     code, out, err = say("verify", "--json")
     assert (code, json.loads(err)["error"]["exit_code"]) == (3, 3)
     assert json.loads(out)["findings"][0]["kind"] == "moved"
-    assert say("verify", "--repair")[0] == 2
+    assert say("verify", "--repair")[2].splitlines() == [
+        "error: this changes channels and nobody is there to confirm it",
+        "hint: look at them without --repair, then run it again with --yes",
+    ]
     code, out, err = say("verify", "--repair", "--yes")
     assert (code, err) == (0, "")
     assert out.splitlines()[-2:] == [
@@ -205,6 +208,7 @@ def test_restore(say: Say, project: ChannelProject) -> None:
     assert say("history", "web", "dev") == (0, "web was never in dev\n", "")
     assert say("history", "web", "dev", "--from-registry") == before
     assert say("restore")[2].startswith("error: this changes the ledger and nobody is there")
+    assert say("restore", "-n") == (0, "web dev: 2 entries would be taken\n", "")
     assert say("restore", "--from-registry", "--yes") == (0, "web dev: 2 entries\n", "")
     assert say("history", "web", "dev") == before
     assert say("restore", "--yes") == (

@@ -67,6 +67,8 @@ def test_builds_that_nothing_needs_go_and_the_others_stay(acme: Acme) -> None:
     assert deleted == set(digests[:2])
     assert kept[digests[2]] == ["it is one of the last 3 builds of web"]
     assert kept[acme.digests["web"]][0] == "somebody may follow the tag 0.1"
+    _, err = acme("channel", "prune", ends=2)
+    assert err.startswith("error: this changes the registry and nobody is there to confirm it\n")
     out, _ = acme("channel", "prune", "--yes")
     assert out.splitlines()[-1] == (
         "deleted 2 manifests; the registry frees the space when it collects garbage"

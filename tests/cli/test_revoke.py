@@ -139,6 +139,10 @@ def test_restore(acme: Acme) -> None:
     assert f"bootcfleet image restore {acme.digests['soe']}" in err
     out, _ = acme("image", "revoke", "soe", "-m", "again", "--yes", "--no-hosts")
     assert "  already     soe " in out
+    _, err = acme("image", "restore", "soe", "-m", "x", ends=2)
+    assert "this changes the ledger and the registry and nobody is there to confirm it" in err
+    out, _ = acme("image", "restore", "soe", "-m", "x", "--dry-run")
+    assert out.startswith(f"would restore soe {acme.digests['soe']}: ")
     out, _ = acme("image", "restore", "soe", "-m", "it was not glibc", "--yes")
     assert out == f"restored soe {acme.digests['soe']}\n"
     acme("channel", "promote", "shop", "0.1", "dev", "--yes")
@@ -181,7 +185,7 @@ def test_a_base_from_outside(acme: Acme) -> None:
 
 def test_nobody_can_confirm(acme: Acme) -> None:
     _, err = acme("image", "revoke", "web", "-m", "x", "--no-hosts", ends=2)
-    assert "error: this changes machines and nobody is there to confirm it\n" in err
+    assert "error: this changes the ledger and the registry and nobody is there to" in err
     _, err = acme("image", "revoke", "web", "-m", " ", "--no-hosts", "--yes", ends=2)
     assert err.startswith("error: an image is revoked for a reason\n")
 
