@@ -7,12 +7,14 @@ for; the others stand in the help as names and one line each.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import typer
 
@@ -111,6 +113,12 @@ def run(argv: Sequence[str]) -> int:
         # The reader of a pipe went away (`| head`): not an error, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
+    except OSError as error:
+        refused = _refused(error)
+        if refused is None:
+            raise
+        report(refused, as_json="--json" in words)
+        return refused.exit_code
     except Exception as error:
         # typer's own usage errors; newer versions carry click within, so no common class to name.
         show = getattr(error, "show", None)
@@ -118,6 +126,27 @@ def run(argv: Sequence[str]) -> int:
             raise
         show()
         return int(getattr(error, "exit_code", ExitCode.USAGE))
+
+
+#: What a disk or its rights refuse: no fault of the program, wherever it comes up.
+_REFUSALS = frozenset(
+    {
+        errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR,
+        errno.EISDIR, errno.EEXIST,
+    }
+)  # fmt: skip
+
+
+def _refused(error: OSError) -> FleetError | None:
+    """A refusal of the disk as an error for people; None for everything else."""
+    if error.errno not in _REFUSALS:
+        return None
+    if not isinstance(error.filename, str):
+        return FleetError(f"a file cannot be used: {error.strerror}", hint="see the disks: df -h")
+    path = Path(error.filename).absolute()
+    return FleetError(
+        f"{path} cannot be used: {error.strerror}", hint=f"see its folder: ls -ld {path.parent}"
+    )
 
 
 def report(error: FleetError, *, as_json: bool) -> None:

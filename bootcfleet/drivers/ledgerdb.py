@@ -132,6 +132,8 @@ class LedgerDb:
                 hint = f"see that the server runs and lets you in; the password is in ${PASSWORD}"
             elif "not a database" in said or "malformed" in said:
                 hint = "it is damaged: move it away, and a new one is made (keep it as evidence)"
+            elif "readonly" in said or "unable to open" in said:
+                hint = f"see whether you may write there: ls -ld {Path(self.where).parent}"
             raise FleetError(
                 f"the ledger {self.where} cannot be used: {said}", hint=hint
             ) from error

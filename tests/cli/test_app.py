@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,44 @@ def test_control_c_in_a_rollout(tmp_path: Path) -> None:
     finally:
         assert call("lab", "down").returncode == 0
     assert Running.read(tmp_path / ".bootcfleet/lab") is None
+
+
+def test_what_the_disk_refuses_is_an_error_and_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BOOTCFLEET_SIGNING_PASSPHRASE", "x")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("not a folder")
+    words = ["image", "keygen", "--key", "file/folder/k.key", "--public", "k.pub"]
+    assert run(words) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith(f"error: {tmp_path}/file")
+    assert said[0].endswith(" cannot be used: Not a directory")
+    assert said[1].startswith(f"hint: see its folder: ls -ld {tmp_path}")
+    assert run([*words, "--json"]) == 1
+    assert json.loads(capsys.readouterr().err)["error"]["exit_code"] == 1
+
+
+def test_a_full_disk_names_no_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failure = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr("bootcfleet.cli.app.build_app", lambda _: raises(failure))
+    assert run(["lock", "verify"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: a file cannot be used: No space left on device",
+        "hint: see the disks: df -h",
+    ]
+    monkeypatch.setattr("bootcfleet.cli.app.build_app", lambda _: raises(OSError(errno.EINVAL, "")))
+    with pytest.raises(OSError, match="22"):
+        run(["lock", "verify"])
+
+
+def raises(error: OSError) -> Callable[..., None]:
+    def call(*_words: object, **_options: object) -> None:
+        raise error
+
+    return call
 
 
 def test_the_demo(

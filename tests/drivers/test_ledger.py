@@ -191,6 +191,13 @@ def test_a_ledger_that_stays_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "another process may hold it" in (caught.value.hint or "")
 
 
+def test_a_ledger_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").mkdir()
+    with pytest.raises(FleetError, match="unable to open database file") as caught:
+        Ledger.open("sqlite:///ledger.db", base=tmp_path)
+    assert caught.value.hint == f"see whether you may write there: ls -ld {tmp_path}"
+
+
 @pytest.mark.parametrize("text", ["\udcff", "a\0b", "\u00fc \U0001f600", "'; DROP TABLE x; --", ""])
 def test_any_text_is_kept(ledger: Ledger, text: str) -> None:
     """Words of a command line are bytes: they need be no UTF-8."""
