@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from bootcfleet.cli.app import COMMANDS, run
+from bootcfleet.domain.channel import ChannelAction
 from bootcfleet.domain.channel_spec import ChannelSpec
+from bootcfleet.domain.evidence import EvidenceKind
 from bootcfleet.domain.faults import DESCRIPTIONS
 from bootcfleet.domain.inventory_native import ConnectionModel, HostModel
 from bootcfleet.domain.project import ImageSpec, Project
+from bootcfleet.domain.revocation import RESTORE, REVOKE
 from bootcfleet.drivers.labcontrol import Running
 from bootcfleet.ops.labservice import stop_lab
 
@@ -82,6 +85,13 @@ def test_every_field_is_documented() -> None:
     for model in (HostModel, ConnectionModel):
         for name in model.model_fields:
             assert f"`{name}`" in inventory, f"{name} is not in docs/inventory.md"
+
+
+def test_every_action_of_the_ledger_is_documented() -> None:
+    text = (ROOT / "docs/ledger.md").read_text()
+    moves = [f"channel.{action.value}" for action in ChannelAction]
+    for action in [*EvidenceKind, REVOKE, RESTORE, *moves, "channel.restore", "channel.prune"]:
+        assert f"`{action}`" in text, f"{action} is not in docs/ledger.md"
 
 
 def test_every_fault_is_documented() -> None:
