@@ -16,7 +16,7 @@ from bootcfleet.drivers.podman import Podman
 from bootcfleet.errors import ChecksFailedError, FleetError, UsageError
 from bootcfleet.ops.audit import open_ledger, recorder
 from bootcfleet.ops.checkmany import check_images
-from bootcfleet.ops.checkstatus import CheckStatus, check_statuses, chosen, reference_of
+from bootcfleet.ops.checkstatus import CheckState, CheckStatus, check_statuses, chosen, reference_of
 from bootcfleet.ops.project import load_project
 from bootcfleet.ops.render import ProjectImages
 
@@ -131,11 +131,14 @@ def show_status(names: Sequence[str], *, as_json: bool) -> None:
             [[s.image, s.state.value, s.digest or "", _when(s), s.message] for s in found],
         )
     red = [status.image for status in found if not status.ok]
+    built = any(not s.ok and s.state is not CheckState.NOT_BUILT for s in found)
     if red:
         raise ChecksFailedError(
             f"{len(red)} of {len(found)} images {'is' if len(red) == 1 else 'are'} not green: "
             f"{', '.join(red)}",
-            hint="run their checks: bootcfleet image check",
+            hint="run their checks: bootcfleet image check"
+            if built
+            else f"build them: bootcfleet image build {' '.join(red)} --check",
         )
 
 

@@ -72,8 +72,22 @@ def plan_promotion(
         else:
             raise planned
     if everything and not moves and not unchanged:
-        raise UsageError(f"no image of the project is in {source}")
+        raise UsageError(
+            f"no image of the project is in {source}",
+            details=[f"{image}: {why}" for image, why in left_out.items()],
+            hint=_way_into(channels, source),
+        )
     return PromotionPlan(source, channel, tuple(moves), unchanged, left_out, frozenset(skip))
+
+
+def _way_into(channels: Channels, source: str) -> str | None:
+    """The command that brings the images of the project into `source`."""
+    if source == BUILD:
+        return "bootcfleet image build --push"
+    spec = channels.loaded.project.channels.get(source)
+    if spec is None:
+        return None
+    return f"bootcfleet channel promote --all-images {spec.from_ or BUILD} {source}"
 
 
 def promote(channels: Channels, plan: PromotionPlan) -> tuple[ChannelEntry, ...]:

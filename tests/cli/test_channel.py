@@ -95,6 +95,19 @@ def test_red_gates(say: Say, project: ChannelProject) -> None:
     assert "urgent (skipped: checks, lint)" in say("history", "web", "test")[1]
 
 
+def test_a_train_that_nobody_is_in_says_how_to_get_in(say: Say) -> None:
+    assert say("promote", "--all-images", "build", "dev")[2].splitlines() == [
+        "error: no image of the project is in build",
+        "  soe: no build of soe was pushed, by the ledger",
+        "  web: no build of web was pushed, by the ledger",
+        "hint: bootcfleet image build --push",
+    ]
+    code, _, err = say("promote", "--all-images", "dev", "test")
+    assert (code, err.splitlines()[-1]) == (
+        2, "hint: bootcfleet channel promote --all-images build dev",
+    )  # fmt: skip
+
+
 def test_json(say: Say, project: ChannelProject) -> None:
     digest = project.build("web", "1.0")
     plan = json.loads(say("promote", "web", "build", "dev", "--dry-run", "--json")[1])

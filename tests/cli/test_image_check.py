@@ -111,6 +111,14 @@ def test_red(rig: Rig) -> None:
     ]
 
 
+def test_the_status_of_what_was_never_built(rig: Rig) -> None:
+    _, err = rig("--status", ends=3)
+    assert err == [
+        "error: 2 of 2 images are not green: soe, web",
+        "hint: build them: bootcfleet image build soe web --check",
+    ]
+
+
 def test_a_parents_check_that_fails_in_the_child_is_named_as_its(rig: Rig) -> None:
     rig.write(
         "containerfiles/plain/checks.yaml",
