@@ -73,6 +73,9 @@ class BuildGuard:
             if not life.ok and step.action is BuildAction.BUILD:
                 problems.append(life.message)
                 hints.append(life.hint or "")
+            elif not life.ok:
+                # Nothing is built, so nothing is refused; hosts and channels have it still.
+                warnings.append(life.message)
             for message, hint, blocks in self._revoked(step, plan):
                 (problems if blocks else warnings).append(f"{step.image}: {message}")
                 hints += [hint] if blocks else []
