@@ -12,6 +12,7 @@ import pytest
 from bootcfleet.cli.app import COMMANDS, run
 from bootcfleet.domain.channel import ChannelAction
 from bootcfleet.domain.channel_spec import ChannelSpec
+from bootcfleet.domain.disk_spec import AmiSpec, DiskSpec
 from bootcfleet.domain.evidence import EvidenceKind
 from bootcfleet.domain.faults import DESCRIPTIONS
 from bootcfleet.domain.inventory_native import ConnectionModel, HostModel
@@ -75,7 +76,7 @@ def test_the_documents_exist() -> None:
 
 def test_every_field_is_documented() -> None:
     project = (ROOT / "docs/project.md").read_text()
-    for model in (Project, ImageSpec):
+    for model in (Project, ImageSpec, DiskSpec, AmiSpec):
         for name, info in model.model_fields.items():
             assert f"`{info.alias or name}`" in project, f"{name} is not in docs/project.md"
     channels = (ROOT / "docs/channels.md").read_text()

@@ -19,6 +19,7 @@ from pydantic import (
 from bootcfleet.domain.bootclint import BootcLintPolicy
 from bootcfleet.domain.channel_import import ImportSpec, check_imports
 from bootcfleet.domain.channel_spec import ChannelName, ChannelSpec, check_channels
+from bootcfleet.domain.disk_spec import DiskName, DiskSpec
 from bootcfleet.domain.document import Document, validate
 from bootcfleet.domain.reference import ImageRef, Platform, valid_name
 from bootcfleet.domain.signing import SigningSpec
@@ -226,6 +227,10 @@ class Project(_Strict):
     imports: dict[ImageName, ImportSpec] = Field(
         default_factory=dict,
         description="Images from outside that are followed into the own registry, by name.",
+    )
+
+    disks: dict[DiskName, DiskSpec] = Field(
+        default_factory=dict, description="The disks and installers that are made, by name."
     )
 
     @field_validator("name")
