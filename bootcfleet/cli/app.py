@@ -39,6 +39,9 @@ COMMANDS: dict[str, Command] = {
     "lock": Command("lock", "Pin the bases by digest, and prove that they hold.", "Images"),
     "image": Command("image", "Render, plan and build the images of a project.", "Images"),
     "channel": Command("channel", "Promote images from channel to channel, and back.", "Images"),
+    "kickstart": Command(
+        "kickstart", "Install machines: kickstarts rendered and checked.", "Machines"
+    ),
     "ci": Command("ci", "Write pipelines for continuous integration.", "Images"),
     "fleet": Command("fleet", "Look at hosts and move them forward or back.", "Fleet"),
     "why": Command("why", "Show why a host or image is what it is.", "Fleet", "why"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from bootcfleet.domain.document import did_you_mean
+from bootcfleet.domain.install_host import HostInstall
 from bootcfleet.domain.policy import HealthCheck
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.errors import UsageError
@@ -56,7 +57,7 @@ class Host:
     """A host of the fleet.
 
     `image` is what it should run; `vars` are for templates.  `image_checks` is whether
-    the checks of its image are health checks, too.
+    the checks of its image are health checks, too.  `install` is what its kickstart says.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Host:
     checks: tuple[HealthCheck, ...] = ()
     vars: Mapping[str, Any] = field(default_factory=dict)
     image_checks: bool = True
+    install: HostInstall = field(default_factory=HostInstall)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from bootcfleet.domain.document import Document, Path, did_you_mean, validate
+from bootcfleet.domain.install_host import HostInstall, InstallSettings
 from bootcfleet.domain.inventory import (
     Connection,
     Host,
@@ -145,6 +146,9 @@ class SettingsModel(_Strict):
         default=None, description="Run the checks of the host's image, too. Default: true."
     )
     vars: dict[str, Any] = Field(default_factory=dict, description="Values for kickstarts.")
+    install: InstallSettings = Field(
+        default_factory=InstallSettings, description="What a kickstart says of these machines."
+    )
 
     @field_validator("labels")
     @classmethod
@@ -163,6 +167,9 @@ class SettingsModel(_Strict):
 class HostModel(SettingsModel):
     """One host."""
 
+    install: HostInstall = Field(
+        default_factory=HostInstall, description="What a kickstart says of this machine."
+    )
     groups: list[str] = Field(
         default_factory=list, description="Groups; where two differ, the later one's word counts."
     )
@@ -201,6 +208,7 @@ def parse_inventory(document: Document) -> Inventory:
         if (other := seen.setdefault(name.lower(), name)) != name:
             raise document.error(path, f"is the same host as {other!r}: names have no case")
         hosts.append(_host(document, model, name, given or HostModel()))
+    _check_installs(document, hosts)
     return Inventory(tuple(hosts), tuple(model.groups))
 
 
@@ -217,7 +225,11 @@ def _host(document: Document, model: InventoryModel, name: str, own: HostModel) 
     image: str | None = None
     checks: list[CheckModel] = []
     image_checks = True
+    install = HostInstall()
     for layer in layers:
+        install = HostInstall.model_validate(layer.install.model_dump(exclude_unset=True)).over(
+            install
+        )
         connection = connection.over(layer.connection.model_dump())
         labels |= layer.labels
         variables |= layer.vars
@@ -234,7 +246,21 @@ def _host(document: Document, model: InventoryModel, name: str, own: HostModel) 
         checks=tuple(check.check() for check in checks),
         image_checks=image_checks,
         vars=variables,
+        install=install,
     )
+
+
+def _check_installs(document: Document, hosts: list[Host]) -> None:
+    """Refuse networks that do not fit together, and two hosts that are the same machine."""
+    seen: dict[tuple[str, str], str] = {}
+    for host in hosts:
+        path: Path = ("hosts", host.name, "install")
+        if problem := host.install.network.problem():
+            raise document.error((*path, "network"), problem)
+        for key in ("mac", "serial"):
+            value = getattr(host.install, key)
+            if value and (other := seen.setdefault((key, value), host.name)) != host.name:
+                raise document.error((*path, key), f"{value} is {other}'s, too")
 
 
 def _unknown_group(

@@ -21,6 +21,7 @@ from bootcfleet.domain.channel_import import ImportSpec, check_imports
 from bootcfleet.domain.channel_spec import ChannelName, ChannelSpec, check_channels
 from bootcfleet.domain.disk_spec import DiskName, DiskSpec
 from bootcfleet.domain.document import Document, validate
+from bootcfleet.domain.install_spec import InstallName, InstallSpec, check_installs
 from bootcfleet.domain.reference import ImageRef, Platform, valid_name
 from bootcfleet.domain.signing import SigningSpec
 
@@ -233,6 +234,10 @@ class Project(_Strict):
         default_factory=dict, description="The disks and installers that are made, by name."
     )
 
+    installs: dict[InstallName, InstallSpec] = Field(
+        default_factory=dict, description="How machines are installed by kickstart, by name."
+    )
+
     @field_validator("name")
     @classmethod
     def _name_is_plain(cls, value: str) -> str:
@@ -276,4 +281,5 @@ def parse_project(document: Document) -> Project:
     project = validate(document, Project)
     check_channels(document, project.channels, images=project.images, version=project.image_version)
     check_imports(document, project.imports, images=project.images, registry=project.registry)
+    check_installs(document, project.installs, images=project.images, channels=project.channels)
     return project

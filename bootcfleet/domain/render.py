@@ -1,22 +1,12 @@
-"""From a template and an image's variables to a Containerfile and a build context.
-
-Every mistake in a template becomes a `ConfigError` with the template's file
-and line, whether it shows while parsing or while rendering.
-"""
+"""From a template and an image's variables to a Containerfile and a build context."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import re
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from jinja2 import TemplateError, TemplateNotFound, TemplateSyntaxError
-from jinja2.exceptions import SecurityError
-from jinja2.meta import find_referenced_templates
 
 from bootcfleet.domain.document import Document, did_you_mean
 from bootcfleet.domain.template import (
@@ -33,20 +23,8 @@ from bootcfleet.domain.template import (
     choose_variables,
     path_problem,
 )
-from bootcfleet.domain.template_language import MAX_OUTPUT, Environment, UndefinedNameError
+from bootcfleet.domain.template_text import TextRenderer
 from bootcfleet.errors import ConfigError
-
-#: What a wrong template may raise while it is rendered, besides Jinja's own errors.
-_MISTAKES = (
-    TemplateError,
-    TypeError,
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    AttributeError,
-    RecursionError,
-    MemoryError,
-)
 
 
 @dataclass(frozen=True)
@@ -72,12 +50,7 @@ class Renderer:
 
     def __init__(self, templates: TemplateSet) -> None:
         self._templates = templates
-        self._environment = Environment(self._load)
-        self._origins = {
-            file.origin or path: path
-            for path, file in templates.files.items()
-            if path.endswith(SUFFIX)
-        }
+        self._texts = TextRenderer(templates.files, METADATA)
         self._infos: dict[str, TemplateInfo] = {}
         self._context_files: dict[str, Mapping[str, SourceFile]] = {}
         self._sources: dict[str, Mapping[str, str]] = {}
@@ -94,7 +67,7 @@ class Renderer:
     def render(self, request: RenderRequest) -> RenderedImage:
         """The Containerfile and context files of one image.  Raises `ConfigError`."""
         context = self.context(request)
-        containerfile = self._text(f"{request.template}/{CONTAINERFILE}", context)
+        containerfile = self._texts.render(f"{request.template}/{CONTAINERFILE}", context)
         return RenderedImage(containerfile, self._files(request.template, context))
 
     def checks(self, template: str) -> tuple[Document, ...]:
@@ -137,8 +110,7 @@ class Renderer:
                 if file is None or path in found:
                     continue
                 found[path] = hashlib.sha256(file.data).hexdigest()
-                tree = self._environment.parse(file.text())
-                waiting += [name for name in find_referenced_templates(tree) if name]
+                waiting += self._texts.referenced(path)
             self._sources[template] = dict(sorted(found.items()))
         return self._sources[template]
 
@@ -151,7 +123,7 @@ class Renderer:
             data, target = file.data, path
             if path.endswith(SUFFIX):
                 target = path.removesuffix(SUFFIX)
-                text = self._text(f"{name}/{path}", context)
+                text = self._texts.render(f"{name}/{path}", context)
                 if not text.strip():
                     continue
                 data = text.encode()
@@ -168,63 +140,6 @@ class Renderer:
             origins[target] = file.origin or path
         return rendered
 
-    def _text(self, path: str, context: Mapping[str, Any]) -> str:
-        """One rendered file, made piece by piece so that an endless one stops."""
-        pieces, size = [], 0
-        try:
-            for piece in self._environment.get_template(path).generate(context):
-                size += len(piece)
-                if size > MAX_OUTPUT:
-                    raise ConfigError(
-                        f"renders to more than {MAX_OUTPUT // 2**20} MiB", file=self._origin(path)
-                    )
-                pieces.append(piece)
-        except _MISTAKES as error:
-            raise self._explain(error, path, context) from error
-        return "".join(pieces)
-
-    def _load(self, path: str) -> tuple[str, str | None, Callable[[], bool] | None] | None:
-        file = self._templates.files.get(path)
-        return None if file is None else (file.text(), self._origin(path), None)
-
-    def _origin(self, path: str) -> str:
-        return self._templates.files[path].origin or path
-
-    def _explain(self, error: Exception, path: str, context: Mapping[str, Any]) -> ConfigError:
-        """Turn what Jinja or Python said into a message with the template's file and line."""
-        frames = [
-            (frame.filename, frame.lineno)
-            for frame in traceback.extract_tb(error.__traceback__)
-            if frame.filename in self._origins
-        ]
-        file, line = frames[-1] if frames else (self._origin(path), None)
-        callers = [f"used by {name}:{at}" for name, at in reversed(frames[:-1])]
-        hint: str | None = None
-        match error:
-            case TemplateSyntaxError():
-                file, line = error.filename or file, error.lineno
-                message = f"is not a valid template: {error.message}"
-            case TemplateNotFound():
-                message = f"there is no template file {str(error.name)!r}"
-                hint = did_you_mean(str(error.name), self._origins.values())
-            case UndefinedNameError():
-                message, hint = str(error), error.hint or self._undefined_hint(str(error), context)
-            case SecurityError():
-                message = f"does what a template may not: {error}"
-                hint = "values are not changed in place: make a new one, as {% set x = x + [y] %}"
-            case RecursionError():
-                message, callers = "includes or calls itself without end", []
-            case _:
-                message = f"cannot be rendered: {error}"
-        return ConfigError(message, file=file, line=line, hint=hint, details=_few(callers))
-
-    def _undefined_hint(self, message: str, context: Mapping[str, Any]) -> str | None:
-        found = re.fullmatch(r"'([^']+)' is undefined", message)
-        if found is None:
-            return None
-        close = did_you_mean(found[1], context)
-        return close if close and close.startswith("did") else f"declare it in {METADATA}"
-
 
 def render_image(templates: TemplateSet, request: RenderRequest) -> RenderedImage:
     """Render one image of a template set.  For many images keep a `Renderer`."""
@@ -240,7 +155,3 @@ def _plain_error(request: RenderRequest) -> VarsError:
         return ConfigError(message, field=field, hint=hint)
 
     return make
-
-
-def _few(lines: list[str]) -> list[str]:
-    return lines if len(lines) <= 6 else [*lines[:5], f"and {len(lines) - 5} more"]

@@ -168,19 +168,25 @@ def path_problem(path: str) -> str | None:
 
 
 def choose_variables(
-    info: TemplateInfo, given: Mapping[str, Any], template: str, error: VarsError
+    info: TemplateInfo,
+    given: Mapping[str, Any],
+    template: str,
+    error: VarsError,
+    *,
+    metadata: str | None = None,
 ) -> dict[str, Any]:
     """The value of every variable: the default, or what the image gives.
 
     `error(key, message, hint=…)` makes the complaint that points at the key of
     the image's ``vars:``. Raises it for a key that the template does not have,
-    a variable without value, and a value of another kind than the default.
+    a variable without value, and a value of another kind than the default. `metadata` is the
+    file that declares them, for hints.
     """
     for name, value in given.items():
         variable = info.variables.get(name)
         if variable is None:
             hint = did_you_mean(str(name), info.variables) or (
-                f"declare it under variables: in {template}/{METADATA}"
+                f"declare it under variables: in {metadata or f'{template}/{METADATA}'}"
             )
             raise error(name, f"the template {template!r} has no such variable", hint=hint)
         wanted, found = _kind(variable.default), _kind(value)

@@ -83,6 +83,7 @@ class Environment(ImmutableSandboxedEnvironment):
         self.filters.update(
             toml=toml,
             shquote=shquote,
+            ksquote=ksquote,
             b64=b64,
             format=_format,
             signature_policy=signature_policy,
@@ -173,6 +174,18 @@ def shquote(value: Any) -> str:
     text = str(value)
     if "\0" in text:
         raise ValueError("a word of a shell line cannot hold the character NUL")
+    return shlex.quote(text)
+
+
+def ksquote(value: Any) -> str:
+    """A value as one word of a kickstart's line, or of a script in one.
+
+    A kickstart is read line by line, within quotes as well, and ``%end`` at the start of
+    a line ends a script: a value with a line break would be more than a word.
+    """
+    text = str(value)
+    if not text.isprintable():
+        raise ValueError(f"{text!r} has a line break or control character, and is no single word")
     return shlex.quote(text)
 
 

@@ -57,7 +57,7 @@ def load_templates(folders: Sequence[Path]) -> TemplateSet:
     files: dict[str, SourceFile] = {}
     metadata: dict[str, Document] = {}
     for folder in reversed(folders):
-        found = _walk(folder)
+        found = read_tree(folder)
         whole = {path.partition("/")[0] for path, _ in found if path.endswith(f"/{CONTAINERFILE}")}
         files = {path: file for path, file in files.items() if path.partition("/")[0] not in whole}
         metadata = {name: document for name, document in metadata.items() if name not in whole}
@@ -85,7 +85,8 @@ def _is_further(parts: list[str]) -> bool:
     return len(parts) == 3 and parts[1] == CHECKS_FOLDER and parts[2].endswith(".yaml")
 
 
-def _walk(folder: Path) -> list[tuple[str, SourceFile]]:
+def read_tree(folder: Path) -> list[tuple[str, SourceFile]]:
+    """Every file below a folder, by its path there, sorted.  Raises `ConfigError`."""
     found = []
     for directory, names, leaves in os.walk(folder):
         here = Path(directory)

@@ -13,9 +13,7 @@ import tomllib
 import xml.etree.ElementTree as ET
 from typing import Any
 
-import jinja2
 import pytest
-import yaml
 
 from bootcfleet.domain.labels import image_labels
 from bootcfleet.errors import ConfigError
@@ -306,30 +304,6 @@ def test_every_variable_is_used(name: str) -> None:
     text = "".join(p.read_text() for p in [*sources, *(SHIPPED / "_shared").glob("*.j2")])
     for variable in info(name).variables:
         assert re.search(rf"\b{variable}\b", text), variable
-
-
-def test_the_shipped_kickstart_touches_one_disk_and_has_no_password() -> None:
-    folder = SHIPPED.parent / "kickstarts"
-    declared = yaml.safe_load((folder / "baremetal.yaml").read_text())["variables"]
-    variables = {name: entry["default"] for name, entry in declared.items() if "default" in entry}
-    assert set(declared) - set(variables) == {"disk", "image_ref"}
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string((folder / "baremetal.ks.j2").read_text())
-    lines = template.render(
-        variables, disk="nvme0n1", image_ref="registry.example.com/web:prod"
-    ).splitlines()
-    assert "ignoredisk --only-use=nvme0n1" in lines
-    assert "rootpw --lock" in lines
-    payload = [line for line in lines if line.startswith(("ostreecontainer", "bootc", "%packages"))]
-    assert payload == [
-        "ostreecontainer --url=registry.example.com/web:prod --transport=registry"
-        " --stateroot=default --no-signature-verification"
-    ]
-    assert lines[-1] == "reboot --eject"
-    with pytest.raises(jinja2.UndefinedError):
-        template.render(variables, image_ref="x")
 
 
 def test_a_line_break_in_a_word_starts_no_instruction() -> None:
