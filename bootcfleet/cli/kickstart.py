@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bootcfleet.cli.fleet_options import InventoryFile
+from bootcfleet.cli.kickstart_serve import again, hosts, serve
 from bootcfleet.cli.output import JsonFlag
 
 app = typer.Typer(no_args_is_help=True, help="Install machines: kickstarts rendered and checked.")
@@ -81,3 +82,8 @@ def render(
         file=output,
         as_json=as_json,
     )
+
+
+app.command("serve")(serve)
+app.command("hosts")(hosts)
+app.command("again")(again)
