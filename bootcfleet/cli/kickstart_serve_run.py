@@ -14,7 +14,7 @@ from bootcfleet.cli.output import Output
 from bootcfleet.errors import ToolMissingError, UsageError
 
 try:
-    from bootcfleet.drivers.bootserver import tls_context
+    from bootcfleet.drivers.bootserver import key_pin, tls_context
 except ModuleNotFoundError as missing:
     raise ToolMissingError(
         f"kickstart serve needs {missing.name}, which is not installed",
@@ -69,7 +69,10 @@ def run_serve(options: ServeOptions, *, as_json: bool) -> None:
         check_inventory(inventory)
     elif options.known_hosts is not None:
         raise UsageError("--known-hosts says where --enroll pins keys; give both")
-    source = ProjectKickstarts(loaded, inventory, unknown=options.unknown, emit=output.event)
+    pin = key_pin(options.tls_cert) if options.tls_cert else ""
+    source = ProjectKickstarts(
+        loaded, inventory, unknown=options.unknown, pin=pin, emit=output.event
+    )
     for text in warnings(plan, secrets=source.secrets):
         output.line(f"WARNING: {text}")
     for text in source.problems():

@@ -40,7 +40,7 @@ METADATA_SUFFIX = ".yaml"
 #: Names that rendering defines itself.
 OWN_NAMES = frozenset(
     {"host", "payload", "release", "secrets", "network_line", "ca_certificates"}
-    | {"insecure_registries", "callback_url", "install"}
+    | {"insecure_registries", "callback_url", "callback_pin", "install"}
 )
 #: Variables that the inventory has keys for.
 _FROM_INSTALL = ("disk", "data_disks")
@@ -105,7 +105,8 @@ class KickstartRequest:
 
     `spec` is the install (of a project, or made from options), `release` the medium's,
     `reference` the image; `secrets` and `certificates` are by name. `callback_url` is
-    where the installed host reports itself. `error` complains about the install's keys.
+    where the installed host reports itself, `callback_pin` the key of its certificate as
+    curl's --pinnedpubkey takes it. `error` complains about the install's keys.
     """
 
     name: str
@@ -116,6 +117,7 @@ class KickstartRequest:
     secrets: Mapping[str, SecretValue] = field(default_factory=dict)
     certificates: Mapping[str, bytes] = field(default_factory=dict)
     callback_url: str = ""
+    callback_pin: str = ""
     error: VarsError | None = None
 
 
@@ -247,6 +249,7 @@ def _own_context(request: KickstartRequest, settings: HostInstall, verb: Verb) -
         ],
         "insecure_registries": list(spec.insecure_registries),
         "callback_url": request.callback_url,
+        "callback_pin": request.callback_pin,
     }
 
 

@@ -8,7 +8,9 @@ Why aiohttp and not threads: see docs/kickstart-serve.md.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import resource
 import ssl
 import time
@@ -21,6 +23,8 @@ from typing import Any, Protocol
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bootcfleet.domain.bootroute import public_path
 from bootcfleet.drivers.accesslog import AccessLog
@@ -83,6 +87,19 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
             "passphrase, both PEM",
         ) from error
     return context
+
+
+def key_pin(certificate: Path) -> str:
+    """The key of the first certificate in a file, as curl's ``--pinnedpubkey`` takes it.
+
+    SHA-256 of its SubjectPublicKeyInfo, in base64.  Raises `UsageError`.
+    """
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{certificate} is no certificate in PEM: {error}") from error
+    key = found.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return f"sha256//{base64.b64encode(hashlib.sha256(key).digest()).decode()}"
 
 
 def _reason(error: Exception) -> str:

@@ -163,6 +163,7 @@ class Kickstarts:
         show_secrets: bool = True,
         secret_url: SecretUrl | None = None,
         callback_url: str = "",
+        callback_pin: str = "",
     ) -> RenderedKickstart:
         """The kickstart of an install (or template) for a host.
 
@@ -193,6 +194,7 @@ class Kickstarts:
                     path: read_certificate(path, root=self._root) for path in spec.ca_certificates
                 },
                 callback_url=callback_url,
+                callback_pin=callback_pin,
                 error=self._error(name),
             )
         )

@@ -21,14 +21,25 @@ _PATIENCE = 1.0
 
 
 class ProjectKickstarts:
-    """See `KickstartSource`.  `unknown` is the install of machines that nobody knows."""
+    """See `KickstartSource`.
+
+    `unknown` is the install of machines that nobody knows, `pin` the key of the server's
+    certificate, for the callback.
+    """
 
     def __init__(
-        self, loaded: LoadedProject, inventory: Path, *, unknown: str | None, emit: Emit
+        self,
+        loaded: LoadedProject,
+        inventory: Path,
+        *,
+        unknown: str | None,
+        pin: str = "",
+        emit: Emit,
     ) -> None:
         self._root = loaded.root
         self._inventory = inventory
         self._unknown = unknown
+        self._pin = pin
         self._emit = emit
         self._lock = threading.Lock()
         self._looked = time.monotonic()
@@ -82,7 +93,7 @@ class ProjectKickstarts:
             name = self._unknown
         else:
             raise UsageError(f"{host.name} is no longer in the inventory")
-        made = kickstarts.render(name, target, callback_url=callback_url)
+        made = kickstarts.render(name, target, callback_url=callback_url, callback_pin=self._pin)
         # Any kickstart that calls back has its token; that alone lets it be fetched again.
         return ServedKickstart(made.text, bool(kickstarts.installs[name].secrets))
 
