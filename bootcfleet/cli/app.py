@@ -42,6 +42,7 @@ COMMANDS: dict[str, Command] = {
     "kickstart": Command(
         "kickstart", "Install machines: kickstarts rendered and checked.", "Machines"
     ),
+    "disk": Command("disk", "Make disks and installers of images.", "Images"),
     "ci": Command("ci", "Write pipelines for continuous integration.", "Images"),
     "fleet": Command("fleet", "Look at hosts and move them forward or back.", "Fleet"),
     "why": Command("why", "Show why a host or image is what it is.", "Fleet", "why"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bootcfleet.domain.diskconfig import DiskConfig, Size
 from bootcfleet.domain.disktype import Backend, DiskType
+from bootcfleet.domain.document import Document, did_you_mean
 from bootcfleet.domain.reference import ImageRef, Platform, valid_name
 
 #: What makes disks, unless the project says otherwise.
@@ -52,7 +54,7 @@ class DiskSpec(BaseModel):
         default=None, description="The channel whose image it is; the last build without it."
     )
     types: Annotated[tuple[DiskType, ...], Field(min_length=1)] = Field(
-        default=(DiskType.QCOW2,), description="What is made: as qcow2, ami or anaconda-iso."
+        default=(DiskType.QCOW2,), description="What is made, as qcow2, ami or anaconda-iso."
     )
     backend: Backend = Field(default=Backend.BOOTC_IMAGE_BUILDER, description="What makes it.")
     builder: str | None = Field(
@@ -121,3 +123,29 @@ class DiskSpec(BaseModel):
         if self.backend is Backend.IMAGE_BUILDER:
             return DEFAULT_IMAGE_BUILDER
         return DEFAULT_BUILDER
+
+
+def check_disks(
+    document: Document,
+    disks: Mapping[str, DiskSpec],
+    *,
+    images: Collection[str],
+    channels: Collection[str],
+) -> None:
+    """What one disk alone cannot know: its image and its channel are there.
+
+    Raises `ConfigError` with the line.
+    """
+    for name, spec in disks.items():
+        if spec.image not in images:
+            raise document.error(
+                ("disks", name, "image"),
+                f"there is no image {spec.image!r}",
+                hint=did_you_mean(spec.image, images),
+            )
+        if spec.channel is not None and spec.channel not in channels:
+            raise document.error(
+                ("disks", name, "channel"),
+                f"there is no channel {spec.channel!r}",
+                hint=did_you_mean(spec.channel, channels),
+            )

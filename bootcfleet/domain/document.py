@@ -81,49 +81,73 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one value; `kind` is pydantic's word for it."""
+
+    path: Path
+    kind: str
+    message: str
+    hint: str | None = None
+
+
 def validate(document: Document, model: type[Model], *, at: Path = ()) -> Model:
     """Make a `model` of the document's data (or of the part at `at`).
 
     Raises `ConfigError` for the first problem, with the others in its details.
     """
-    data = document.data
-    for part in at:
-        data = data[part]
     try:
-        return model.model_validate(data)
+        return model.model_validate(_part(document, at))
     except ValidationError as error:
-        problems = [_problem(document, model, at, item) for item in error.errors()]
+        problems = [
+            document.error(one.path, one.message, hint=one.hint)
+            for one in (_problem(document, model, at, item) for item in error.errors())
+        ]
     first, *others = problems
     if others:
         first.details = (*first.details, *(f"also: {other.message}" for other in others))
     raise first
 
 
-def _problem(document: Document, model: type[BaseModel], at: Path, item: Any) -> ConfigError:
+def all_problems(
+    document: Document, model: type[BaseModel], *, at: Path = ()
+) -> tuple[Problem, ...]:
+    """Everything that keeps the data (or the part at `at`) from being a `model`."""
+    try:
+        model.model_validate(_part(document, at))
+    except ValidationError as error:
+        return tuple(_problem(document, model, at, item) for item in error.errors())
+    return ()
+
+
+def _part(document: Document, at: Path) -> Any:
+    data = document.data
+    for part in at:
+        data = data[part]
+    return data
+
+
+def _problem(document: Document, model: type[BaseModel], at: Path, item: Any) -> Problem:
     path: Path = (*at, *_real_path(document, at, item["loc"]))
     kind, message = item["type"], item["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
         parent = item["loc"][:-1]
-        return document.error(
-            path, "unknown key", hint=did_you_mean(str(path[-1]), _keys_at(model, parent))
-        )
+        hint = did_you_mean(str(path[-1]), _keys_at(model, parent))
+        return Problem(path, kind, "unknown key", hint)
     if kind == "missing":
-        return document.error(path, "is required and is not there")
+        return Problem(path, kind, "is required and is not there")
     if kind == "string_type" and item["loc"][-1] == "[key]":
-        return document.error(
-            path, "is a number where a name is needed", hint=f"put it in quotes: '{path[-1]}'"
-        )
+        hint = f"put it in quotes: '{path[-1]}'"
+        return Problem(path, kind, "is a number where a name is needed", hint)
     cause = item.get("ctx", {}).get("error")
-    hint = getattr(cause, "hint", None)
     # The names of our classes mean nothing to who writes the file.
-    return document.error(path, message.partition(" or instance of ")[0], hint=hint)
+    text = message.partition(" or instance of ")[0]
+    return Problem(path, kind, text, getattr(cause, "hint", None))
 
 
 def _real_path(document: Document, at: Path, location: tuple[Any, ...]) -> Path:
     """Drop the parts of a pydantic location that name a union's branch and no key of the file."""
-    data, path = document.data, []
-    for part in at:
-        data = data[part]
+    data, path = _part(document, at), []
     last = len(location) - 1
     for position, part in enumerate(location):
         inside = (isinstance(data, Mapping) and part in data) or (

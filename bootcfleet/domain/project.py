@@ -19,7 +19,7 @@ from pydantic import (
 from bootcfleet.domain.bootclint import BootcLintPolicy
 from bootcfleet.domain.channel_import import ImportSpec, check_imports
 from bootcfleet.domain.channel_spec import ChannelName, ChannelSpec, check_channels
-from bootcfleet.domain.disk_spec import DiskName, DiskSpec
+from bootcfleet.domain.disk_spec import DiskName, DiskSpec, check_disks
 from bootcfleet.domain.document import Document, validate
 from bootcfleet.domain.install_spec import InstallName, InstallSpec, check_installs
 from bootcfleet.domain.reference import ImageRef, Platform, valid_name
@@ -282,4 +282,6 @@ def parse_project(document: Document) -> Project:
     check_channels(document, project.channels, images=project.images, version=project.image_version)
     check_imports(document, project.imports, images=project.images, registry=project.registry)
     check_installs(document, project.installs, images=project.images, channels=project.channels)
+    images = {*project.images, *project.imports}
+    check_disks(document, project.disks, images=images, channels=project.channels)
     return project

@@ -15,6 +15,7 @@ version: 1
 name: acme
 registry: r.example.com/acme
 images: {web: {base: quay.io/fedora/fedora-bootc:42}}
+channels: {production: {}}
 """
 
 
@@ -59,34 +60,34 @@ def test_the_least_disk() -> None:
     [
         (
             "disks:\n  web:\n    image: web\n    typs: [raw]\n",
-            "bootcfleet.yaml:8: disks.web.typs: unknown key",
+            "bootcfleet.yaml:9: disks.web.typs: unknown key",
         ),
         (
             "disks: {web: {image: web, types: []}}",
-            "bootcfleet.yaml:5: disks.web.types: "
+            "bootcfleet.yaml:6: disks.web.types: "
             "Tuple should have at least 1 item after validation, not 0",
         ),
         (
             "disks: {web: {image: web, config: {}, config_file: a.toml}}",
-            "bootcfleet.yaml:5: disks.web: a disk has config or config_file, not both",
+            "bootcfleet.yaml:6: disks.web: a disk has config or config_file, not both",
         ),
         (
             "disks: {web: {image: web, config_file: a.yaml}}",
-            "bootcfleet.yaml:5: disks.web.config_file: the builders tell the format by the name: "
+            "bootcfleet.yaml:6: disks.web.config_file: the builders tell the format by the name: "
             ".toml or .json",
         ),
         (
             "disks: {web: {image: web, ami: {name: a, bucket: b, region: c}}}",
-            "bootcfleet.yaml:5: disks.web: ami says where an AMI goes, but ami is not among the "
+            "bootcfleet.yaml:6: disks.web: ami says where an AMI goes, but ami is not among the "
             "types",
         ),
         (
             "disks: {web: {image: web, ami: {name: a}, types: [ami]}}",
-            "bootcfleet.yaml:5: disks.web.ami.bucket: is required and is not there",
+            "bootcfleet.yaml:6: disks.web.ami.bucket: is required and is not there",
         ),
         (
             "disks:\n  web:\n    image: web\n    config:\n      hostname: x\n",
-            "bootcfleet.yaml:9: disks.web.config.hostname: unknown key",
+            "bootcfleet.yaml:10: disks.web.config.hostname: unknown key",
         ),
     ],
 )
@@ -102,5 +103,26 @@ def test_a_bad_name() -> None:
 
 
 def test_a_bad_builder() -> None:
-    with pytest.raises(ConfigError, match=r"bootcfleet.yaml:5: disks.web.builder"):
+    with pytest.raises(ConfigError, match=r"bootcfleet.yaml:6: disks.web.builder"):
         project("disks: {web: {image: web, builder: 'UPPER/case'}}")
+
+
+@pytest.mark.parametrize(
+    ("disks", "message", "hint"),
+    [
+        (
+            "disks: {web: {image: wb}}",
+            "bootcfleet.yaml:6: disks.web.image: there is no image 'wb'",
+            "did you mean 'web'?",
+        ),
+        (
+            "disks: {web: {image: web, channel: prod}}",
+            "bootcfleet.yaml:6: disks.web.channel: there is no channel 'prod'",
+            "known: production",
+        ),
+    ],
+)
+def test_what_is_not_in_the_project(disks: str, message: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        project(disks)
+    assert (caught.value.message, caught.value.hint) == (message, hint)

@@ -18,7 +18,7 @@ Locate = Callable[[str, str, int], Place | None]
 
 def sarif(reports: Sequence[LintReport], version: str, locate: Locate) -> dict[str, Any]:
     """All reports as one run; suppressed findings are in it, marked with their reason."""
-    rules = [_rule(one) for one in every_rule()]
+    rules = [sarif_rule(one) for one in every_rule()]
     index = {one["id"]: number for number, one in enumerate(rules)}
     results: list[dict[str, Any]] = []
     for report in reports:
@@ -31,38 +31,50 @@ def sarif(reports: Sequence[LintReport], version: str, locate: Locate) -> dict[s
             result = _result(report.image, finding, index, locate)
             mark = {"kind": "inSource", "justification": reason or "no reason given"}
             results.append({**result, "suppressions": [mark]})
+    return sarif_log(rules, results, version, (note for one in reports for note in one.notes))
+
+
+def sarif_log(
+    rules: list[dict[str, Any]],
+    results: list[dict[str, Any]],
+    version: str,
+    notes: Iterable[str] = (),
+) -> dict[str, Any]:
+    """One run of bootcfleet with its rules and results, and what was not looked at as notes."""
     driver = {"name": "bootcfleet", "semanticVersion": version, "rules": rules}
     run = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
         "results": results,
-        "invocations": [{"executionSuccessful": True, **_notes(reports)}],
+        "invocations": [{"executionSuccessful": True, **_notes(notes)}],
     }
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
-def _notes(reports: Iterable[LintReport]) -> dict[str, Any]:
-    notes = dict.fromkeys(note for report in reports for note in report.notes)
-    if not notes:
+def _notes(notes: Iterable[str]) -> dict[str, Any]:
+    texts = dict.fromkeys(notes)
+    if not texts:
         return {}
     return {
         "toolExecutionNotifications": [
-            {"level": "note", "message": {"text": note}} for note in notes
+            {"level": "note", "message": {"text": note}} for note in texts
         ]
     }
 
 
-def _rule(rule: Rule) -> dict[str, Any]:
+def sarif_rule(rule: Rule) -> dict[str, Any]:
+    """A rule as SARIF describes it."""
     return {
         "id": rule.id,
         "shortDescription": {"text": rule.title},
         "fullDescription": {"text": f"{rule.title}: {rule.reason}"},
         "help": {"text": f"{rule.reason} ({rule.source}). Instead: {rule.remedy}."},
-        "defaultConfiguration": {"level": _level(rule.severity)},
+        "defaultConfiguration": {"level": sarif_level(rule.severity)},
     }
 
 
-def _level(severity: Severity) -> str:
+def sarif_level(severity: Severity) -> str:
+    """SARIF's word for a severity."""
     match severity:
         case Severity.ERROR:
             return "error"
@@ -89,7 +101,7 @@ def _result(image: str, finding: Finding, index: dict[str, int], locate: Locate)
     return {
         "ruleId": finding.rule,
         "ruleIndex": index[finding.rule],
-        "level": _level(finding.severity),
+        "level": sarif_level(finding.severity),
         "message": {"text": f"{image}: {finding.message} (rendered {finding.file}:{finding.line})"},
         "locations": [
             {

@@ -1,0 +1,13 @@
+"""`bootcfleet disk`: from an image to disks and installers that boot it."""
+
+from __future__ import annotations
+
+import typer
+
+from bootcfleet.cli.disk_lint import config, lint
+
+app = typer.Typer(no_args_is_help=True, help="Make disks and installers of images.")
+
+
+app.command("lint")(lint)
+app.command("config")(config)
