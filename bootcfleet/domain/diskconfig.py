@@ -11,7 +11,6 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-import tomli_w
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,6 +23,7 @@ from pydantic import (
 )
 
 from bootcfleet.domain.disksize import parse_size
+from bootcfleet.domain.tomltext import toml_text
 
 
 def _is_a_size(value: int | str) -> int | str:
@@ -310,16 +310,26 @@ def render_toml(config: DiskConfig | Mapping[str, Any]) -> str:
 
     A mapping is a whole blueprint already, as a file of the user's own has it.
     """
-    data = _blueprint(config)
-    # A kickstart is read by people; but tomli_w's lines would lose a carriage return.
-    lossless = "\\r" not in json.dumps(data)
-    return tomli_w.dumps(data, multiline_strings=lossless)
+    return toml_text(_blueprint(config))
 
 
 def render_blueprint_json(config: DiskConfig | Mapping[str, Any]) -> str:
     """The blueprint as JSON."""
-    return json.dumps(_blueprint(config), indent=2, ensure_ascii=False) + "\n"
+    data = _blueprint(config)
+    return json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n"
 
 
 def _blueprint(config: DiskConfig | Mapping[str, Any]) -> dict[str, Any]:
-    return config.blueprint() if isinstance(config, DiskConfig) else dict(config)
+    if isinstance(config, DiskConfig):
+        return config.blueprint()
+    found = _without_null(config)
+    return found if isinstance(found, dict) else {}
+
+
+def _without_null(value: Any) -> Any:
+    """What the builders read of JSON: null is as if it were not there, and TOML has none."""
+    if isinstance(value, Mapping):
+        return {key: _without_null(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list):
+        return [_without_null(one) for one in value if one is not None]
+    return value

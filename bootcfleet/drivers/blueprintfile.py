@@ -108,10 +108,24 @@ def _line(node: tree_sitter.Node) -> int:
     return node.start_point.row + 1
 
 
+class _NoNumberError(ValueError):
+    """NaN and Infinity, which Python takes and the builders do not."""
+
+
+def _no_number(word: str) -> None:
+    raise _NoNumberError(word)
+
+
 def parse_json(text: str, file: str) -> Document:
     """Parse JSON.  Raises `ConfigError` with the line; a key that stands twice is an error."""
     try:
-        data = json.loads(text)
+        data = json.loads(text, parse_constant=_no_number)
+        # Half of a surrogate pair can be written in JSON, and in no file.
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError("is not valid JSON: half of a surrogate pair", file=file) from error
+    except _NoNumberError as error:
+        raise ConfigError(f"is not valid JSON: {error} is no number of JSON", file=file) from error
     except json.JSONDecodeError as error:
         hint = "it looks like TOML: call it config.toml" if text.lstrip()[:1] not in "{[" else None
         message = "something stands after its end" if error.msg == "Extra data" else error.msg

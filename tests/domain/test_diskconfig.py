@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -11,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bootcfleet.domain import diskconfig
 from bootcfleet.domain.diskconfig import DiskConfig, render_blueprint_json, render_toml
 from bootcfleet.domain.document import Document, validate
 from bootcfleet.errors import ConfigError
+from bootcfleet.ops.init import schema as project_schema
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12)
 SIZE = st.one_of(
@@ -184,3 +187,32 @@ def test_what_is_refused(data: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         validate(Document("f", data, {(): 1}), DiskConfig)
     assert caught.value.message == message
+
+
+def test_a_file_of_ones_own_is_rendered_in_both_formats() -> None:
+    data = {"customizations": {"user": None, "kernel": {"append": "a"}, "x": [None, 1]}}
+    assert tomllib.loads(render_toml(data)) == {
+        "customizations": {"kernel": {"append": "a"}, "x": [1]}
+    }
+    dated = tomllib.loads("[customizations]\nday = 2026-01-02\n")
+    assert json.loads(render_blueprint_json(dated)) == {"customizations": {"day": "2026-01-02"}}
+    assert tomllib.loads(render_toml(dated)) == dated
+
+
+def test_the_project_schema_has_the_disks() -> None:
+    schema = project_schema("project")
+    disk = {"image": "web", "types": ["qcow2"], "config": {"user": [{"name": "a"}]}}
+    body = {"version": 1, "name": "acme", "registry": "r.example.com/a", "disks": {"web": disk}}
+    jsonschema.validate(body, schema)
+    disk["types"] = ["qcow"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(body, schema)
+
+
+def test_every_key_is_documented() -> None:
+    text = (Path(__file__).parent.parent.parent / "docs/disk-config.md").read_text()
+    for model in vars(diskconfig).values():
+        if isinstance(model, type) and issubclass(model, diskconfig.Customization):
+            for name, info in model.model_fields.items():
+                key = info.alias or name
+                assert f"`{key}`" in text or f"`{key}." in text, f"{model.__name__}.{key}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bootcfleet.domain.tomltext import toml_text
 from bootcfleet.drivers.blueprintfile import load, parse_json, parse_toml
 from bootcfleet.errors import ConfigError
 
@@ -87,10 +88,10 @@ VALUE = st.recursive(
 )
 
 
-@given(st.dictionaries(KEY, VALUE, max_size=4))
-@settings(max_examples=200, deadline=None)
-def test_every_value_has_a_line(data: dict[str, Any]) -> None:
-    text = tomli_w.dumps(data)
+@given(st.dictionaries(KEY, VALUE, max_size=4), st.sampled_from([tomli_w.dumps, toml_text]))
+@settings(max_examples=300, deadline=None)
+def test_every_value_has_a_line(data: dict[str, Any], write: Callable[..., str]) -> None:
+    text = write(data)
     document = parse_toml(text, "f")
     assert document.data == data
     assert set(document.lines) == set(paths(data))
@@ -164,3 +165,17 @@ def test_another_ending(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         load(tmp_path / "c.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": "\\ud800"}', "c.json: is not valid JSON: half of a surrogate pair"),
+        ('{"a": NaN}', "c.json: is not valid JSON: NaN is no number of JSON"),
+        ('{"a": 1,\n "b": x}', "c.json:2: is not valid JSON: Expecting value"),
+    ],
+)
+def test_json_that_only_python_would_take(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_json(text, "c.json")
+    assert caught.value.message == message

@@ -102,7 +102,7 @@ def unknown_hash(subject: Subject) -> Iterable[At]:
     Severity.ERROR,
     "account or group that stands twice",
     reason="the second is made of the same name again, and the build stops or changes the first",
-    source="osbuild org.osbuild.users, org.osbuild.groups",
+    source='osbuild/blueprint: "duplicate group name", "duplicate group ID"; org.osbuild.users',
     remedy="write it once",
 )
 def duplicates(subject: Subject) -> Iterable[At]:
@@ -117,6 +117,13 @@ def duplicates(subject: Subject) -> Iterable[At]:
                 if name in seen:
                     yield At((*path, "name"), f"there is a {kind} {name!r} already")
                 seen.add(name)
+    numbers: set[int] = set()
+    for path, one in subject.tables("group"):
+        number = one.get("gid")
+        if isinstance(number, int):
+            if number in numbers:
+                yield At((*path, "gid"), f"there is a group {number} already")
+            numbers.add(number)
 
 
 @RULES.add(

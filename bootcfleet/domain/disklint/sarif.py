@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote
 
 from bootcfleet.domain.disklint.engine import every_rule
 from bootcfleet.domain.disklint.model import DiskFinding
@@ -22,7 +23,10 @@ def disk_sarif(
 
 
 def _result(disk: str, finding: DiskFinding, index: dict[str, int]) -> dict[str, Any]:
-    physical: dict[str, Any] = {"artifactLocation": {"uri": finding.file, "uriBaseId": "%SRCROOT%"}}
+    location = {"uri": quote(finding.file), "uriBaseId": "%SRCROOT%"}
+    if finding.file.startswith("/"):
+        location = {"uri": f"file://{quote(finding.file)}"}
+    physical: dict[str, Any] = {"artifactLocation": location}
     if finding.line is not None:
         physical["region"] = {"startLine": finding.line}
     field = dotted(finding.path)
