@@ -106,8 +106,13 @@ def record_lint(
     record_evidence(record, EvidenceKind.LINT, report.image, digest, outcome, details)
 
 
-def require_clean(reports: Iterable[LintReport], *, strict: bool = False) -> None:
-    """Raise `ChecksFailedError` when an image has an error (with `strict`: or a warning)."""
+def require_clean(
+    reports: Iterable[LintReport], *, strict: bool = False, command: str = "image lint"
+) -> None:
+    """Raise `ChecksFailedError` when there is an error (with `strict`: or a warning).
+
+    `command` is the one whose ``--list-rules`` explains the rules.
+    """
     bad = [one for one in reports if not one.ok(strict=strict)]
     if not bad:
         return
@@ -117,7 +122,7 @@ def require_clean(reports: Iterable[LintReport], *, strict: bool = False) -> Non
     parts += [_count(warnings, "warning")] if warnings else []
     raise ChecksFailedError(
         f"lint found {' and '.join(parts)} in {', '.join(one.image for one in bad)}",
-        hint="each finding names its remedy; `bootcfleet image lint --list-rules` explains them",
+        hint=f"each finding names its remedy; `bootcfleet {command} --list-rules` explains them",
     )
 
 

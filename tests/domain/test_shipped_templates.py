@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
+import yaml
 
 from bootcfleet.domain.labels import image_labels
 from bootcfleet.errors import ConfigError

@@ -77,19 +77,16 @@ def table() -> str:
     """The rules as Markdown, by theme; docs/lint.md has it."""
     lines: list[str] = []
     for title, rules in _THEMES:
-        lines += [f"### {title}", "", *_rows(rule for rule, _ in _sorted(rules.rules.values())), ""]
-    lines += ["### Suppressions", "", *_rows(ABOUT_SUPPRESSIONS), ""]
+        lines += [f"### {title}", "", *rows(rule for rule, _ in rules.rules.values()), ""]
+    lines += ["### Suppressions", "", *rows(ABOUT_SUPPRESSIONS), ""]
     return "\n".join(lines)
 
 
-def _sorted(entries: Iterable[tuple[Rule, Check]]) -> list[tuple[Rule, Check]]:
-    return sorted(entries, key=lambda entry: entry[0].id)
-
-
-def _rows(rules: Iterable[Rule]) -> Iterable[str]:
+def rows(rules: Iterable[Rule]) -> Iterable[str]:
+    """Rules as a Markdown table, by their id."""
     yield "| rule | severity | what | why, and where that is said | instead |"
     yield "|---|---|---|---|---|"
-    for rule in rules:
+    for rule in sorted(rules, key=lambda rule: rule.id):
         why = f"{rule.reason} ({rule.source})"
         cells = (rule.id, rule.severity.value, rule.title, why, rule.remedy)
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

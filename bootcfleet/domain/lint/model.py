@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from bootcfleet.domain.containerfile import Containerfile, Instruction, Stage, parse
 from bootcfleet.domain.containerfile_words import expand
@@ -217,9 +217,14 @@ def _unwrapped(command: ShellCommand) -> Iterator[ShellCommand]:
 
 
 def writes(step: Step) -> Iterator[str]:
+    """The paths that a command of a RUN writes."""
+    yield from written_paths(step.command)
+
+
+def written_paths(command: ShellCommand) -> Iterator[str]:
     """The paths that a command writes: redirects, and what cp, mv, tee, … are told to make."""
-    yield from (one.target for one in step.command.redirects if _is_write(one))
-    command, operands = step.command, step.command.operands
+    yield from (one.target for one in command.redirects if _is_write(one))
+    operands = command.operands
     match command.name:
         case "tee" | "touch" | "mkdir" | "truncate" | "mknod" | "mkfifo":
             yield from without_values(command, {"-m", "-s", "--mode", "--size"})
@@ -266,22 +271,30 @@ def without_values(command: ShellCommand, options: Set[str]) -> Iterator[str]:
 #: Looks at an image and says where it breaks the rule.
 Check = Callable[[Subject], Iterable[At]]
 
+_Looked = TypeVar("_Looked")
+
 
 @dataclass(frozen=True)
-class RuleSet:
-    """Rules with their checks, by theme."""
+class Rules(Generic[_Looked]):
+    """Rules with their checks, by theme; of images, and of kickstarts."""
 
-    rules: dict[str, tuple[Rule, Check]] = field(default_factory=dict)
+    rules: dict[str, tuple[Rule, Callable[[_Looked], Iterable[At]]]] = field(default_factory=dict)
 
     def add(
         self, id: str, severity: Severity, title: str, *, reason: str, source: str, remedy: str
-    ) -> Callable[[Check], Check]:
+    ) -> Callable[[Callable[[_Looked], Iterable[At]]], Callable[[_Looked], Iterable[At]]]:
         """A decorator that makes a check a rule.  Ids are never used again for another rule."""
 
-        def register(check: Check) -> Check:
+        def register(
+            check: Callable[[_Looked], Iterable[At]],
+        ) -> Callable[[_Looked], Iterable[At]]:
             if id in self.rules:
                 raise ValueError(f"two rules have the id {id}")
             self.rules[id] = (Rule(id, severity, title, reason, source, remedy), check)
             return check
 
         return register
+
+
+class RuleSet(Rules[Subject]):
+    """Rules about an image."""

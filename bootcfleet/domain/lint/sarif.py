@@ -16,9 +16,17 @@ SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema
 Locate = Callable[[str, str, int], Place | None]
 
 
-def sarif(reports: Sequence[LintReport], version: str, locate: Locate) -> dict[str, Any]:
-    """All reports as one run; suppressed findings are in it, marked with their reason."""
-    rules = [sarif_rule(one) for one in every_rule()]
+def sarif(
+    reports: Sequence[LintReport],
+    version: str,
+    locate: Locate,
+    known: Sequence[Rule] | None = None,
+) -> dict[str, Any]:
+    """All reports as one run; suppressed findings are in it, marked with their reason.
+
+    `known` are the rules that were tried; those of images without it.
+    """
+    rules = [sarif_rule(one) for one in (every_rule() if known is None else known)]
     index = {one["id"]: number for number, one in enumerate(rules)}
     results: list[dict[str, Any]] = []
     for report in reports:

@@ -51,7 +51,8 @@ def environment(subject: Subject) -> Iterable[At]:
             yield At(subject.last_from, f"build_args: {name}")
 
 
-_PRIVATE = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")
+#: A private key begins.
+PRIVATE_KEY = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")
 
 
 @rule(
@@ -66,7 +67,7 @@ _PRIVATE = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----")
 def private_keys(subject: Subject) -> Iterable[At]:
     """PEM and OpenPGP private keys, in any file of the context and in the Containerfile."""
     for path, data in _everything(subject):
-        for match in _PRIVATE.finditer(data):
+        for match in PRIVATE_KEY.finditer(data):
             yield At(data[: match.start()].count(b"\n") + 1, "a private key begins here", path)
 
 
@@ -76,7 +77,8 @@ def _everything(subject: Subject) -> Iterator[tuple[str, bytes]]:
         yield path, file.data
 
 
-_TOKENS = (
+#: Tokens whose form says what they are.
+TOKENS = (
     ("AWS access key", rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     ("GitHub token", rb"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{40,})"),
     ("GitLab token", rb"\bgl(?:pat|dt|rt|ptt)-[A-Za-z0-9_-]{20,}"),
@@ -88,10 +90,12 @@ _TOKENS = (
     ("Vault token", rb"\bhvs\.[A-Za-z0-9_-]{24,}"),
     ("Stripe key", rb"\b[sr]k_live_[0-9A-Za-z]{20,}"),
 )
-_URL = re.compile(
+#: A URL with user and password (its groups).
+PASSWORD_URL = re.compile(
     rb"\b[a-z][a-z0-9+.-]{1,20}://([^/\s:@\"'<>]{1,80}):([^/\s:@\"'<>]{1,200})@", re.I
 )
-_PLACEHOLDER = re.compile(r"[$%{<*]|^(x+|\.+|pass(word)?|secret|changeme|user|token)$", re.I)
+#: Words that stand for a password.
+PLACEHOLDER = re.compile(r"[$%{<*]|^(x+|\.+|pass(word)?|secret|changeme|user|token)$", re.I)
 
 
 @rule(
@@ -108,11 +112,11 @@ def tokens(subject: Subject) -> Iterable[At]:
     for path, data in _everything(subject):
         if b"\0" in data:
             continue
-        for what, pattern in _TOKENS:
+        for what, pattern in TOKENS:
             for match in re.finditer(pattern, data):
                 yield At(data[: match.start()].count(b"\n") + 1, f"it looks like a {what}", path)
-        for match in _URL.finditer(data):
-            if not _PLACEHOLDER.search(match[2].decode("utf-8", "replace")):
+        for match in PASSWORD_URL.finditer(data):
+            if not PLACEHOLDER.search(match[2].decode("utf-8", "replace")):
                 line = data[: match.start()].count(b"\n") + 1
                 yield At(line, "a URL has a password in it", path)
 

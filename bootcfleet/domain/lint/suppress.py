@@ -45,11 +45,12 @@ def suppressions(subject: Subject) -> tuple[Suppression, ...]:
     for path, file in subject.files.items():
         if b"bootcfleet:" in file.data:
             for number, line in enumerate((decoded(file) or "").split("\n"), 1):
-                found += [Suppression(i, r, path, number) for i, r in _ids(line)]
+                found += [Suppression(i, r, path, number) for i, r in suppressed_ids(line)]
     return tuple(found)
 
 
-def _ids(line: str) -> list[tuple[str, str]]:
+def suppressed_ids(line: str) -> list[tuple[str, str]]:
+    """The ids that a line's comment suppresses, each with the reason."""
     match = _COMMENT.search(line)
     if match is None:
         return []
@@ -62,7 +63,7 @@ def _in_containerfile(subject: Subject) -> Iterable[Suppression]:
     for file in subject.placed:
         copied.setdefault(file.line, set()).add(file.source)
     for number, comment in sorted(parsed.comments.items()):
-        for id_, reason in _ids(comment):
+        for id_, reason in suppressed_ids(comment):
             lines = _instruction_lines(parsed, number)
             files = frozenset(copied.get(lines[0], ())) if lines else frozenset()
             yield Suppression(id_, reason, CONTAINERFILE, number, lines, files)

@@ -1,0 +1,1 @@
+"""Rules about kickstarts that install an image; model, engine and output are `domain.lint`'s."""
