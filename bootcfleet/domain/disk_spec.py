@@ -53,8 +53,10 @@ class DiskSpec(BaseModel):
     channel: str | None = Field(
         default=None, description="The channel whose image it is; the last build without it."
     )
-    types: Annotated[tuple[DiskType, ...], Field(min_length=1)] = Field(
-        default=(DiskType.QCOW2,), description="What is made, as qcow2, ami or anaconda-iso."
+    types: tuple[DiskType, ...] = Field(
+        default=(DiskType.QCOW2,),
+        description="What is made, as qcow2, ami or anaconda-iso.",
+        json_schema_extra={"minItems": 1},
     )
     backend: Backend = Field(default=Backend.BOOTC_IMAGE_BUILDER, description="What makes it.")
     builder: str | None = Field(
@@ -88,6 +90,8 @@ class DiskSpec(BaseModel):
     @field_validator("types")
     @classmethod
     def _each_once(cls, value: tuple[DiskType, ...]) -> tuple[DiskType, ...]:
+        if not value:
+            raise ValueError("name at least one type, as qcow2")
         return tuple(dict.fromkeys(value))
 
     @field_validator("builder")

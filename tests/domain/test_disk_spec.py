@@ -64,8 +64,7 @@ def test_the_least_disk() -> None:
         ),
         (
             "disks: {web: {image: web, types: []}}",
-            "bootcfleet.yaml:6: disks.web.types: "
-            "Tuple should have at least 1 item after validation, not 0",
+            "bootcfleet.yaml:6: disks.web.types: name at least one type, as qcow2",
         ),
         (
             "disks: {web: {image: web, config: {}, config_file: a.toml}}",

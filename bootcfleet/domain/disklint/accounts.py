@@ -19,18 +19,18 @@ _ROOT_ON_ISO = {"name", "password", "key"}
 @RULES.add(
     "DSK401",
     Severity.ERROR,
-    "root without its home in /var",
-    reason="on a disk /root is a link to /var/roothome, and the builder writes root's key before "
-    "the link leads anywhere",
-    source="bootc-image-builder's tests set home to /var/roothome",
+    "root's key without root's home",
+    reason="the builder writes the key below the home, and /root cannot be written: in bootc "
+    "images it is a link to /var/roothome",
+    source='bootc-image-builder, test_build_disk.py: "cannot use default /root as is"',
     remedy='write home = "/var/roothome"',
 )
 def root_home(subject: Subject) -> Iterable[At]:
-    """Root on a disk with another home."""
+    """Root's key on a disk, with another home."""
     if not subject.disks or subject.backend is Backend.BOOTC_INSTALL:
         return
     for path, user in subject.tables("user"):
-        if user.get("name") != "root":
+        if user.get("name") != "root" or not text(user, "key"):
             continue
         home = text(user, "home").rstrip("/")
         if not home:

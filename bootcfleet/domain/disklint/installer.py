@@ -20,7 +20,12 @@ _MODULES = (
     "Subscription", "Timezone", "Users",
 )  # fmt: skip
 _PARTITIONING = {"autopart", "part", "partition", "mount", "logvol", "btrfs", "reqpart"}
-_ENDS = {"reboot", "poweroff", "shutdown", "halt"}
+_ACCOUNTS = {"rootpw", "user", "sshkey"}
+_QUESTIONS = (
+    (_PARTITIONING, "partitioning (autopart, part)"),
+    (_ACCOUNTS, "account (user, sshkey, rootpw)"),
+    ({"reboot", "poweroff", "shutdown", "halt"}, "end (reboot, poweroff)"),
+)
 _PAYLOADS = {"ostreecontainer", "bootc", "ostreesetup", "liveimg", "url", "nfs", "harddrive"}
 _SECTIONS = re.compile(r"%(pre|pre-install|post|onerror|traceback|packages|addon|anaconda|certs)\b")
 
@@ -224,13 +229,12 @@ def open_questions(subject: Subject) -> Iterable[At]:
     if not subject.isos or not contents or "%include" in contents or "%ksappend" in contents:
         return
     there = {one.command for one in _commands(contents)}
-    for known, what in (
-        (_PARTITIONING, "partitioning (autopart, part, …)"),
-        ({"rootpw", "user", "sshkey"}, "an account (user, sshkey or rootpw)"),
-        (_ENDS, "an end (reboot or poweroff)"),
-    ):
-        if not there & known:
-            yield At(_KICKSTART, f"the kickstart has no command for {what}")
+    missing = [what for known, what in _QUESTIONS if not there & known]
+    if missing:
+        # Neither disk nor account: somebody is meant to be asked.
+        asks = _PARTITIONING.isdisjoint(there) and _ACCOUNTS.isdisjoint(there)
+        level = Severity.INFO if asks else Severity.WARNING
+        yield At(_KICKSTART, f"the kickstart has no {', no '.join(missing)}", level)
 
 
 @RULES.add(

@@ -167,8 +167,8 @@ def links(subject: Subject) -> Iterable[At]:
     "DSK306",
     Severity.WARNING,
     "partitions without a root, or a small one",
-    reason="with disk the root file system does not grow beyond its minsize, and the builder "
-    "makes one as small as it may be when none is there",
+    reason="with disk the root file system does not grow beyond its minsize; updates need room "
+    "for a second deployment",
     source="bootc-image-builder, calcRequiredDirectorySizes; issue "
     'osbuild/bootc-image-builder#1179 ("min-free-space-percent would be exceeded")',
     remedy="add a partition for / with a minsize that leaves room for two deployments",
@@ -177,8 +177,11 @@ def no_root(subject: Subject) -> Iterable[At]:
     """`disk` without a root."""
     if not subject.disks or not subject.has("disk"):
         return
-    if all(text(table, "mountpoint") != "/" for _, table in mounts(subject)):
-        yield At(("disk",), "has no partition for /")
+    if not subject.has("disk", "partitions"):
+        yield At(("disk",), "has no partitions: the root is made as small as it may be")
+    elif all(text(table, "mountpoint") != "/" for _, table in mounts(subject)):
+        message = "has no partition for /: the builder makes one, twice as large as the image"
+        yield At(("disk",), message, Severity.INFO)
 
 
 @RULES.add(
