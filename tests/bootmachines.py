@@ -18,6 +18,7 @@ from bootcfleet.domain.boothost import BootHost, BootHosts
 from bootcfleet.domain.event import Event
 from bootcfleet.drivers.bootfiles import open_tree
 from bootcfleet.drivers.bootstate import BootState
+from bootcfleet.errors import FleetError
 from bootcfleet.ops.bootservice import Installed
 from bootcfleet.ops.kickstart_serve import Listen, ServePlan, serve, state_file
 from bootcfleet.ops.kickstart_source import ServedKickstart
@@ -72,9 +73,7 @@ class Served:
     plan: ServePlan
     events: list[Event]
     called: list[Installed] = field(default_factory=list)
-    http: urllib3.PoolManager = field(
-        default_factory=lambda: urllib3.PoolManager(retries=False, cert_reqs="CERT_NONE")
-    )
+    http: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False))
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> urllib3.BaseHTTPResponse:
         return self.http.request("GET", self.url + path, headers=headers, redirect=False)
@@ -124,9 +123,8 @@ def serving(
                 lambda one: called.append(one),
                 stop=lambda event: stops.append((asyncio.get_running_loop(), event)),
             )
-        except BaseException as error:
+        except FleetError as error:
             ready.put(error)
-            raise
 
     thread = threading.Thread(target=run)
     thread.start()

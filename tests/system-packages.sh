@@ -5,7 +5,8 @@ set -eu
 
 missing=
 for tool in podman skopeo docker-registry sshd ssh ssh-agent sshpass sudo dnf rpmbuild \
-    createrepo_c debootstrap runc git iptables gpg busybox npm groovy shellcheck; do
+    createrepo_c debootstrap runc git iptables gpg busybox npm groovy shellcheck \
+    qemu-system-x86_64 dnsmasq curl openssl grub-script-check; do
     command -v "$tool" >/dev/null 2>&1 || [ -x "/usr/sbin/$tool" ] || missing="$missing $tool"
 done
 [ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || missing="$missing netavark"
@@ -28,15 +29,16 @@ if command -v apt-get >/dev/null 2>&1; then
         podman runc netavark aardvark-dns iptables skopeo docker-registry uidmap gnupg \
         openssh-server openssh-client sshpass sudo dnf rpm createrepo-c debootstrap \
         busybox-static $npm git iproute2 postgresql postgresql-common groovy \
-        shellcheck >/dev/null
+        shellcheck qemu-system-x86 ipxe-qemu dnsmasq-base curl openssl grub-common >/dev/null
     exit 0
 fi
 if command -v dnf >/dev/null 2>&1; then
-    # There is no groovy, and no ShellCheck outside of EPEL: those tests are skipped.
+    # There is no groovy, no grub-script-check (it is grub2-script-check), and no ShellCheck outside of EPEL: those tests are skipped.
     # docker-registry is docker-distribution here; debootstrap builds the tests' base image.
     dnf install -y -q podman runc netavark aardvark-dns skopeo docker-distribution \
         openssh-server openssh-clients sshpass sudo rpm-build rpm-sign gnupg2 iptables-nft createrepo_c debootstrap \
-        git-core iproute postgresql-server busybox $npm
+        git-core iproute postgresql-server busybox $npm \
+        qemu-system-x86-core ipxe-roms-qemu dnsmasq curl openssl
     exit 0
 fi
 echo "neither apt-get nor dnf is here; install by hand:$missing" >&2

@@ -174,7 +174,7 @@ class BootServer:
             told = 0
             while not stop.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), 5.0)
+                    await asyncio.wait_for(stop.wait(), 1.0)
                 if server.refused > told:
                     busy(server.refused - told)
                     told = server.refused

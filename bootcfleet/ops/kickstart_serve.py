@@ -254,7 +254,8 @@ def serve(
             emit(Event("kickstart.listening", "", f"listening on {url}", data))
 
         def busy(count: int) -> None:
-            text = f"{count} connections were put off: {limits.connections} are open already"
+            noun = "connection" if count == 1 else "connections"
+            text = f"put off {count} {noun}: {limits.connections} are open already"
             emit(Event("kickstart.busy", "", text, {"refused": count}))
 
         await server.serve(event, ready, busy)
