@@ -19,10 +19,12 @@ from bootcfleet.domain.event import Event
 from bootcfleet.drivers.bootfiles import open_tree
 from bootcfleet.drivers.bootstate import BootState
 from bootcfleet.errors import FleetError
-from bootcfleet.ops.bootservice import Installed
+from bootcfleet.ops.bootservice import Finished, Installed
 from bootcfleet.ops.kickstart_serve import Listen, ServePlan, serve, state_file
 from bootcfleet.ops.kickstart_source import ServedKickstart
 
+#: A kept connection may be one that the server is just about to close for its idleness.
+CLOSE = {"Connection": "close"}
 WEB1 = BootHost("web1", ("52:54:00:00:00:01",), "SN-1", "web1 (acme/web:prod)")
 VAULT = BootHost("vault", ("52:54:00:00:00:02",), None, "vault")
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
@@ -73,13 +75,15 @@ class Served:
     plan: ServePlan
     events: list[Event]
     called: list[Installed] = field(default_factory=list)
-    http: urllib3.PoolManager = field(default_factory=lambda: urllib3.PoolManager(retries=False))
+    http: urllib3.PoolManager = field(
+        default_factory=lambda: urllib3.PoolManager(retries=False, headers=CLOSE)
+    )
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> urllib3.BaseHTTPResponse:
-        return self.http.request("GET", self.url + path, headers=headers, redirect=False)
+        return self.http.request("GET", self.url + path, headers={**(headers or {}), **CLOSE})
 
     def post(self, url: str, body: bytes, **headers: str) -> urllib3.BaseHTTPResponse:
-        return self.http.request("POST", url, body=body, headers=headers)
+        return self.http.request("POST", url, body=body, headers={**headers, **CLOSE})
 
     def log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.plan.access_log.read_text().splitlines()]
@@ -109,6 +113,10 @@ def serving(
     ready: queue.Queue[Any] = queue.Queue()
     stops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
+    def installed(one: Installed) -> Finished:
+        called.append(one)
+        return Finished(one.host.name)
+
     def emit(event: Event) -> None:
         events.append(event)
         if event.kind == "kickstart.listening":
@@ -120,7 +128,7 @@ def serving(
                 plan,
                 source or Machines(),
                 emit,
-                lambda one: called.append(one),
+                installed,
                 stop=lambda event: stops.append((asyncio.get_running_loop(), event)),
             )
         except FleetError as error:

@@ -55,13 +55,6 @@ def serve(
             help="Add machines to the inventory when they call back, and pin their SSH host keys.",
         ),
     ] = False,
-    known_hosts: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where --enroll pins keys. Default: where ssh looks first for the host.",
-            show_default=False,
-        ),
-    ] = None,
     dnsmasq: Annotated[
         Path | None,
         typer.Option(
@@ -105,7 +98,6 @@ def serve(
             tls_key=tls_key,
             unknown=unknown,
             enroll=enroll,
-            known_hosts=known_hosts,
             dnsmasq=dnsmasq,
             tftp_root=tftp_root,
             token_minutes=token_minutes,

@@ -23,7 +23,7 @@ except ModuleNotFoundError as missing:
 from bootcfleet.drivers.bootconnection import Limits
 from bootcfleet.drivers.bootfiles import BootTree, open_tree
 from bootcfleet.ops.audit import recorder
-from bootcfleet.ops.bootservice import Installed, ServeSettings
+from bootcfleet.ops.bootservice import Finished, Installed, ServeSettings
 from bootcfleet.ops.enroll import Enroller, check_inventory
 from bootcfleet.ops.kickstart_project import ProjectKickstarts
 from bootcfleet.ops.kickstart_serve import (
@@ -50,7 +50,6 @@ class ServeOptions:
     tls_key: Path | None
     unknown: str | None
     enroll: bool
-    known_hosts: Path | None
     dnsmasq: Path | None
     tftp_root: Path | None
     token_minutes: float
@@ -67,8 +66,6 @@ def run_serve(options: ServeOptions, *, as_json: bool) -> None:
     plan = _plan(options, loaded)
     if options.enroll:
         check_inventory(inventory)
-    elif options.known_hosts is not None:
-        raise UsageError("--known-hosts says where --enroll pins keys; give both")
     pin = key_pin(options.tls_cert) if options.tls_cert else ""
     source = ProjectKickstarts(
         loaded, inventory, unknown=options.unknown, pin=pin, emit=output.event
@@ -89,9 +86,7 @@ def run_serve(options: ServeOptions, *, as_json: bool) -> None:
         record = stack.enter_context(recorder(loaded))
         enroller = None
         if options.enroll:
-            enroller = Enroller(
-                inventory, known_hosts=options.known_hosts, record=record, emit=output.event
-            )
+            enroller = Enroller(inventory, record=record, emit=output.event)
         caught = serve_plan(plan, source, output.event, _installed(record, enroller))
     output.line("ended; machines that are being installed call back in vain until it runs again")
     if caught == signal.SIGINT:
@@ -100,17 +95,17 @@ def run_serve(options: ServeOptions, *, as_json: bool) -> None:
 
 def _installed(
     record: Callable[..., object], enroller: Enroller | None
-) -> Callable[[Installed], str | None]:
+) -> Callable[[Installed], Finished]:
     """What is done when a machine calls back."""
 
-    def installed(one: Installed) -> str | None:
+    def installed(one: Installed) -> Finished:
         details: Mapping[str, Any] = {
             "address": one.address,
             "mac": list(one.host.macs or one.callback.macs),
             "ssh_host_keys": len(one.callback.keys),
         }
         record("host.installed", one.host.name, "installed", digests={}, details=details)
-        return enroller.enroll(one) if enroller is not None else None
+        return enroller.enroll(one) if enroller is not None else Finished(one.host.name)
 
     return installed
 

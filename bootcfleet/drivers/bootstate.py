@@ -155,6 +155,14 @@ class BootState:
                 (now.timestamp(), json.dumps(list(keys)), name),
             )
 
+    def rename(self, old: str, new: str) -> None:
+        """A machine has another name from now on."""
+        with self._lock, self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            for table in ("machine", "fetched"):
+                self._db.execute(f"DELETE FROM {table} WHERE name = ?", (new,))  # noqa: S608
+                self._db.execute(f"UPDATE {table} SET name = ? WHERE name = ?", (new, old))  # noqa: S608
+
     def again(self, name: str) -> bool:
         """Let a machine be installed again.  False when it is not known here."""
         with self._lock, self._db:

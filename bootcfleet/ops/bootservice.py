@@ -51,6 +51,14 @@ class Installed:
 
 
 @dataclass(frozen=True)
+class Finished:
+    """What became of a callback: the machine's name from now on, and what went wrong."""
+
+    name: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
 class ServeSettings:
     """How it is served.
 
@@ -76,7 +84,7 @@ class BootAnswers:
         settings: ServeSettings,
         *,
         emit: Emit,
-        installed: Callable[[Installed], str | None],
+        installed: Callable[[Installed], Finished],
     ) -> None:
         self._source = source
         self._trees: Mapping[str, BootTree] = {tree.arch: tree for tree in trees}
@@ -330,18 +338,23 @@ class BootAnswers:
         with self._callbacks:
             if not self._state.claim(token, now):
                 return Answer(403, "this token was used already\n", what="installed")
-            host = self._source.hosts().named(token.host) or BootHost(token.host, said.macs)
+            host = self._source.hosts().named(token.host) or self._source.newcomer(token.host)
+            host = host or BootHost(token.host, said.macs)
             self._state.seen(host.name, ask.peer, now, known=True, step=Step.INSTALLED)
             self._state.installed(host.name, now, said.keys)
             data = {"client": ask.peer, "ssh_host_keys": len(said.keys)}
             self._emit(Event("host.installed", host.name, f"{ask.peer} is installed", data))
             try:
-                trouble = self._installed(Installed(host, ask.peer, said, now))
+                done = self._installed(Installed(host, ask.peer, said, now))
             except FleetError as error:
                 trouble = f"is installed, which could not be recorded: {error.message}"
                 self._complain(trouble, trouble, kind="kickstart.failed", subject=host.name)
-            if trouble:
-                self._state.seen(host.name, ask.peer, now, known=True, problem=trouble)
+                done = Finished(host.name, trouble)
+            if done.name != host.name:
+                # It is installed under its new name, too: it must not be installed once more.
+                self._state.rename(host.name, done.name)
+            if done.problem:
+                self._state.seen(done.name, ask.peer, now, known=True, problem=done.problem)
         return Answer(text="thank you\n", host=host.name, what="installed")
 
     def _complain(

@@ -19,7 +19,7 @@ from bootcfleet.drivers.knownhosts import fingerprint
 from bootcfleet.drivers.sshconnect import SshShared
 from bootcfleet.errors import FleetError, UsageError
 from bootcfleet.ops.audit import Record
-from bootcfleet.ops.bootservice import Installed
+from bootcfleet.ops.bootservice import Finished, Installed
 
 #: What an image calls itself when nobody gave it a name.
 _NO_NAMES = {"localhost", "localhost.localdomain", "fedora", "rhel", "centos", "bootc"}
@@ -52,16 +52,13 @@ class Enrolled:
 class Enroller:
     """Enrolls one machine after another."""
 
-    def __init__(
-        self, inventory: Path, *, known_hosts: Path | None, record: Record, emit: Emit
-    ) -> None:
+    def __init__(self, inventory: Path, *, record: Record, emit: Emit) -> None:
         self._path = inventory
-        self._known_hosts = known_hosts
         self._record = record
         self._emit = emit
         self._lock = threading.Lock()
 
-    def enroll(self, installed: Installed) -> str | None:
+    def enroll(self, installed: Installed) -> Finished:
         """Enroll a machine.  What went wrong comes back as a sentence; it stays installed."""
         try:
             with self._lock:
@@ -74,7 +71,7 @@ class Enroller:
                     "host.enroll-failed", installed.host.name, text + (f"; {hint}" if hint else "")
                 )
             )
-            return text
+            return Finished(installed.host.name, text)
         where = f", its host keys in {done.known_hosts}" if done.known_hosts else ", without keys"
         what = f"entered {self._path}" if done.new else f"is in {self._path}"
         self._emit(
@@ -85,7 +82,7 @@ class Enroller:
                 {"new": done.new, "fingerprints": list(done.fingerprints)},
             )
         )
-        return None
+        return Finished(done.name)
 
     def _enroll(self, installed: Installed) -> Enrolled:
         inventory = self._load()
@@ -126,23 +123,21 @@ class Enroller:
     def _add(self, name: str, installed: Installed) -> None:
         if not self._path.exists():
             write_atomic(self._path, b"version: 1\n")
-        connection = {"address": installed.address}
-        if self._known_hosts is not None:
-            connection["known_hosts"] = str(self._known_hosts.absolute())
         macs = installed.host.macs or installed.callback.macs
         serial = installed.host.serial or installed.callback.serial
         install = ({"mac": macs[0]} if macs else {}) | ({"serial": serial} if serial else {})
-        body: dict[str, Any] = {"connection": connection}
+        body: dict[str, Any] = {"connection": {"address": installed.address}}
         if install:
             body["install"] = install
         add_host(self._path, name, body, f"installed {installed.at:%Y-%m-%d}; enrolled by itself")
 
     def _pin(self, host: Host, keys: tuple[str, ...]) -> Path:
-        """Write the keys where a connection to this host looks first."""
-        connection = host.connection
-        if self._known_hosts is not None:
-            connection = connection.over({"known_hosts": str(self._known_hosts)})
-        target = SshShared(ask=lambda _question: "").target(host.name, connection)
+        """Write the keys where a connection to this host looks first.
+
+        That is `known_hosts` of its connection in the inventory, else what ssh's
+        configuration says, else ``~/.ssh/known_hosts``.
+        """
+        target = SshShared(ask=lambda _question: "").target(host.name, host.connection)
         if not target.known_hosts:
             raise UsageError("no known_hosts file is configured for it (UserKnownHostsFile none)")
         file = Path(target.known_hosts[0])

@@ -23,7 +23,7 @@ from bootcfleet.drivers.bootserver import BootServer, raise_file_limit
 from bootcfleet.drivers.bootstate import BootState
 from bootcfleet.drivers.command import write_atomic
 from bootcfleet.errors import FleetError, UsageError
-from bootcfleet.ops.bootservice import BootAnswers, Installed, ServeSettings
+from bootcfleet.ops.bootservice import BootAnswers, Finished, Installed, ServeSettings
 from bootcfleet.ops.kickstart_source import KickstartSource
 
 _LISTEN = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[^:\[\]]+)):(?P<port>\d{1,5})")
@@ -208,7 +208,7 @@ def serve(
     plan: ServePlan,
     source: KickstartSource,
     emit: Emit,
-    installed: Callable[[Installed], str | None],
+    installed: Callable[[Installed], Finished],
     *,
     stop: Callable[[asyncio.Event], None] | None = None,
 ) -> int:
