@@ -254,7 +254,9 @@ def run_pre(text: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
             scripts.append(line)
     for folder in ("etc/pki/ca-trust/source/anchors", "run"):
         (tmp_path / folder).mkdir(parents=True)
-    stubs = "update-ca-trust() { touch " + f"{tmp_path}/trusted" + "; }\n"
+    # As in an installer, where lorax has taken these away.
+    stubs = "".join(f"{name}() {{ return 127; }}\n" for name in ("base64", "install", "stat"))
+    stubs += "update-ca-trust() { touch " + f"{tmp_path}/trusted" + "; }\n"
     return subprocess.run(
         ["/bin/bash"], input=stubs + "\n".join(scripts), text=True, capture_output=True, check=False
     )
@@ -280,7 +282,9 @@ def test_pre_delivers_what_the_installer_needs(tmp_path: Path) -> None:
     assert {p.stat().st_mode & 0o077 for p in secrets} == {0}
     anchors = sorted((tmp_path / "etc/pki/ca-trust/source/anchors").iterdir())
     assert [p.read_text() for p in anchors] == ["one\n", "two\n"]
-    assert (tmp_path / "trusted").exists()
+    public = [tmp_path / "trusted", *(p for p in (tmp_path / "etc").rglob("*"))]
+    assert {p.stat().st_mode & 0o055 for p in public if p.is_dir()} == {0o055}
+    assert {p.stat().st_mode & 0o044 for p in public} == {0o044}
     assert (tmp_path / "NOSAVE_INPUT_KS").exists()
     conf = tmp_path / "etc/containers/registries.conf.d/50-bootcfleet.conf"
     assert conf.read_text() == (

@@ -24,6 +24,17 @@ _MANAGERS = ("dnf", "yum", "microdnf", "rpm", "rpm-ostree", "dnf5")
 _READS = ("status", "repoquery", "list", "info", "check", "repolist")
 _RUNNING = ("start", "restart", "stop", "reload", "try-restart", "isolate")
 _NEEDS_SYSTEM = ("firewall-cmd", "hostnamectl", "timedatectl", "localectl", "loginctl", "nmcli")
+#: What lorax takes out of the installer, of programs that scripts are likely to use.
+_REMOVED = frozenset(
+    {
+        "base64", "chcon", "cksum", "csplit", "expand", "factor", "fold", "groups", "hostid",
+        "install", "join", "link", "logname", "mkfifo", "nice", "nl", "nohup", "nproc", "pathchk",
+        "pr", "printenv", "ptx", "runcon", "sha224sum", "sha384sum", "sha512sum", "shuf", "stat",
+        "stdbuf", "stty", "sum", "timeout", "truncate", "tsort", "unexpand", "unlink", "users",
+        "who", "whoami", "yes", "cmp", "diff", "file", "getent", "locale", "openssl", "free",
+        "pgrep", "pkill", "uptime", "watch", "rpm", "host",
+    }
+)  # fmt: skip
 _SECTIONS = (
     "%pre", "%pre-install", "%post", "%onerror", "%traceback", "%packages", "%addon", "%anaconda",
     "%certificate",
@@ -37,7 +48,7 @@ _SECTIONS = (
     reason="scripts of a kickstart run with umask 022: between writing and chmod, and often for "
     "ever, every user reads it",
     source="umask(2); bootc documentation, Secrets; " + NOTES,
-    remedy="umask 077 before it is written, or install -m 0600",
+    remedy="umask 077 before it is written",
 )
 def readable_secrets(subject: KickstartSubject) -> Iterable[At]:
     """Paths like auth.json, *.key and passwords, written without umask 077 before."""
@@ -226,3 +237,46 @@ def sections(subject: KickstartSubject) -> Iterable[At]:
             yield At(section.head.line, f"{section.name} is no section")
         elif section.end is None:
             yield At(section.head.line, f"{section.name} has no %end")
+
+
+@rule(
+    "BKS410",
+    Severity.WARNING,
+    "program that the installer does not have",
+    reason="installers are built without it, although the package that it is from is there: the "
+    "script fails on the machine, and on no other",
+    source="weldr/lorax, runtime-cleanup.tmpl",
+    remedy="Python (python3 -c …) is there; for install -m, umask and cp; or a %post inside of the "
+    "new system",
+)
+def removed(subject: KickstartSubject) -> Iterable[At]:
+    """In %pre and %post --nochroot: base64, install, stat, timeout, openssl, …"""
+    for section, command, line in subject.steps(chrooted=False):
+        own = re.compile(rf"^\s*(function\s+)?{re.escape(command.name)}\s*\(\)", re.MULTILINE)
+        if command.name in _REMOVED and not own.search("\n".join(section.body)):
+            yield At(line, command.name)
+
+
+@rule(
+    "BKS411",
+    Severity.ERROR,
+    "configuration that whoever fetches the image cannot read",
+    reason="ostree and bootc run skopeo without rights: what umask 077 closes is not there for it, "
+    "and the registry is refused",
+    source="ostreedev/ostree-rs-ext, isolation.rs (skopeo runs by setpriv as another user)",
+    remedy="umask 022 before it is written; umask 077 for secrets alone",
+)
+def unreadable(subject: KickstartSubject) -> Iterable[At]:
+    """Files of /etc/containers and /etc/pki, written or made with umask 077 in %pre."""
+    for section in subject.parsed.shells:
+        if section.name == "%post":
+            continue
+        for command, masked in _masked(section):
+            paths = [
+                one for one in written_paths(command) if re.match(r"/etc/(containers|pki)/", one)
+            ]
+            if command.name == "update-ca-trust":
+                paths.append("what update-ca-trust makes")
+            for path in paths:
+                if masked and not path.endswith("auth.json"):
+                    yield At(section.line_of(command), path)
