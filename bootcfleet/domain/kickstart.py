@@ -180,7 +180,11 @@ class KickstartRenderer:
             raise error(None, problem or f"the template {template!r} cannot use the verb {verb}")
         given = _given(info, spec, request.host, settings)
         chosen = choose_variables(
-            info, given, template, error, metadata=f"{template}{METADATA_SUFFIX}"
+            info,
+            given,
+            template,
+            _pointing(error, request.host),
+            metadata=f"{template}{METADATA_SUFFIX}",
         )
         context = {**copy.deepcopy(chosen), **_own_context(request, settings, verb)}
         text = self._texts.render(f"{template}{SUFFIX}", context)
@@ -256,6 +260,23 @@ def _own_context(request: KickstartRequest, settings: HostInstall, verb: Verb) -
 def _base64(data: bytes) -> str:
     """Base64 in lines: nothing in it can end a heredoc or a section of the kickstart."""
     return base64.encodebytes(data).decode("ascii").strip()
+
+
+def _pointing(error: VarsError, host: Host | None) -> VarsError:
+    """Complaints about a value that the inventory gives name the host and not the install."""
+
+    def make(key: str | None, message: str, *, hint: str | None = None) -> ConfigError:
+        if host is not None and key is not None:
+            for where, values in (
+                ("install.vars.", host.install.vars),
+                ("install.", host.install.model_dump(exclude_none=True)),
+                ("vars.", host.vars),
+            ):
+                if key in values:
+                    return ConfigError(message, field=f"{host.name}.{where}{key}", hint=hint)
+        return error(key, message, hint=hint)
+
+    return make
 
 
 def _plain_error(request: KickstartRequest) -> VarsError:

@@ -60,13 +60,17 @@ class Kickstarts:
     def open(cls, loaded: LoadedProject | None, inventory: Path | None = None) -> Kickstarts:
         """Read the templates (the project's over the shipped ones) and the inventory.
 
-        Without `inventory` it is the project's, if there is one.  Raises `ConfigError`.
+        Without `inventory` it is what other commands read, if it is there.  Raises
+        `ConfigError`.
         """
         folders = [shipped_dir("kickstarts")]
         if loaded is not None:
             folders.insert(0, loaded.root / loaded.project.kickstarts)
-            own = loaded.root / loaded.project.inventory
-            inventory = inventory or (own if own.exists() else None)
+        named = environment().get("BOOTCFLEET_INVENTORY")
+        inventory = inventory or (Path(named) if named else None)
+        if inventory is None:
+            own = loaded.root / loaded.project.inventory if loaded else Path("inventory.yaml")
+            inventory = own if own.exists() else None
         hosts = load_inventory(inventory, LocalExecutor()) if inventory else Inventory(())
         return cls(loaded, KickstartRenderer(load_kickstarts(folders)), hosts)
 

@@ -105,6 +105,17 @@ def test_render_leaves_secrets_out_of_what_is_printed(
     }
 
 
+def test_the_inventory_is_the_one_of_other_commands(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "other.yaml").write_text("version: 1\nhosts: {x1: {labels: {role: web}}}\n")
+    for words in (["-i", "other.yaml"], []):
+        monkeypatch.setenv("BOOTCFLEET_INVENTORY", "other.yaml" if not words else "none.yaml")
+        assert run(["kickstart", "list", "--json", *words]) == 0
+        body = json.loads(capsys.readouterr().out)
+        assert [one["hosts"] for one in body["installs"]] == [["x1"], []]
+
+
 def test_render_without_secrets_is_for_everybody(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

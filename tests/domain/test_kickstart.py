@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pykickstart.parser import KickstartParser
 from pykickstart.version import makeVersion
 
+from bootcfleet.domain.install_host import HostInstall
 from bootcfleet.domain.install_spec import InstallSpec, choose_verb
 from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.kickstart import (
@@ -177,6 +178,23 @@ def test_what_is_missing_or_wrong_is_an_error(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         render(one, host)
+
+
+@pytest.mark.parametrize(
+    ("install", "variables", "message"),
+    [
+        ({"vars": {"colour": 1}}, {}, "a.install.vars.colour: the template 'baremetal' has no"),
+        ({"data_disks": ["sdb"]}, {}, "a.install.data_disks: the template 'baremetal' has no"),
+        ({}, {"root_size_mib": "x"}, "a.vars.root_size_mib: must be a number"),
+    ],
+)
+def test_what_the_inventory_says_wrongly_is_the_inventorys(
+    install: Any, variables: Any, message: str
+) -> None:
+    host = Host("a", vars=variables, install=HostInstall.model_validate(install))
+    with pytest.raises(ConfigError) as error:
+        render(spec(disk="sda"), host)
+    assert error.value.message.startswith(message)
 
 
 def test_values_of_host_and_install_in_their_order() -> None:

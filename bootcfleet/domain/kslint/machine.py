@@ -31,9 +31,9 @@ _PASSWORDS = (
 
 @rule(
     "BKS301",
-    Severity.ERROR,
+    Severity.WARNING,
     "no network, and the image is in a registry",
-    reason="the installer then fetches it over whatever came up by itself, or not at all",
+    reason="it is then what the boot line (ip=…) has brought up, or nothing",
     source=NOTES,
     remedy="network --bootproto=dhcp --device=link --activate",
 )
