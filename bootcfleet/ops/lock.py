@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from bootcfleet.domain.disktype import Backend
 from bootcfleet.domain.graph import ImageGraph
 from bootcfleet.domain.image import Resolved
 from bootcfleet.domain.lock import Lock, LockChange, Pin, compare, parse_lock, render_lock
@@ -91,9 +92,11 @@ def plan_lock_update(
     graph = ImageGraph.of(loaded.project, loaded.document)
     text = _read(loaded.root)
     old = None if text is None else _parse(loaded.root, text)
-    images = bases_of(graph)
+    images = {**builders_of(loaded), **bases_of(graph)}
     roots = [name for name in graph.subset(names).names if graph.parents[name] is None]
     wanted = list(dict.fromkeys(graph.bases[root] for root in roots))
+    # With names only the bases of those images are asked for.
+    wanted += [] if names else [one for one in images if one not in wanted]
     answers = gather(wanted, lambda base: _resolve(base, resolve), parallel=PARALLEL)
     pins = {name: pin for name, pin in (old.pins if old else {}).items() if name in images}
     failed = {}
@@ -138,6 +141,15 @@ def bases_of(graph: ImageGraph) -> dict[str, tuple[str, ...]]:
         base[name] = graph.bases[name] if parent is None else base[parent]
         found.setdefault(base[name], []).append(name)
     return {name: tuple(images) for name, images in sorted(found.items())}
+
+
+def builders_of(loaded: LoadedProject) -> dict[str, tuple[str, ...]]:
+    """Every builder of disks, in order, with the disks that it makes: pinned as bases are."""
+    found: dict[str, list[str]] = {}
+    for name, disk in loaded.project.disks.items():
+        if disk.backend is not Backend.BOOTC_INSTALL:
+            found.setdefault(disk.builder_image, []).append(name)
+    return {builder: tuple(disks) for builder, disks in sorted(found.items())}
 
 
 def _resolve(base: str, resolve: Resolve) -> Resolved:

@@ -12,7 +12,7 @@ from bootcfleet.domain.lock import Lock, Pin
 from bootcfleet.domain.reference import ImageRef, Platform
 from bootcfleet.errors import FleetError
 from bootcfleet.ops.fanout import gather
-from bootcfleet.ops.lock import FILE, PARALLEL, bases_of, load_lock
+from bootcfleet.ops.lock import FILE, PARALLEL, bases_of, builders_of, load_lock
 from bootcfleet.ops.project import LoadedProject
 
 UPDATE = "bootcfleet lock update"
@@ -40,7 +40,8 @@ def verify_lock(loaded: LoadedProject, shelf: Shelf) -> tuple[GateResult, ...]:
     `ConfigError`.
     """
     lock = load_lock(loaded.root)
-    images = bases_of(ImageGraph.of(loaded.project, loaded.document))
+    bases = bases_of(ImageGraph.of(loaded.project, loaded.document))
+    images = {**builders_of(loaded), **bases}
     if lock is None:
         message = f"is not pinned: there is no {FILE}"
         return tuple(GateResult(base, False, message, UPDATE) for base in images)
@@ -50,13 +51,13 @@ def verify_lock(loaded: LoadedProject, shelf: Shelf) -> tuple[GateResult, ...]:
     for base, names in images.items():
         answer = asked.get(base)
         if answer is None:
-            remedy = f"{UPDATE} {names[0]}"
+            remedy = f"{UPDATE} {names[0]}" if base in bases else UPDATE
             found.append(GateResult(base, False, f"is not pinned in {FILE}", remedy))
         elif isinstance(answer, FleetError):
             message = f"cannot be verified: {answer.message}"
             found.append(GateResult(base, False, message, answer.hint))
         else:
-            missing = list(_not_for(loaded, lock.pins[base], names))
+            missing = list(_not_for(loaded, lock.pins[base], bases.get(base, ())))
             found += missing if missing and answer[0].ok else [*answer, *missing]
     return (*found, *_left_over(lock, images))
 
