@@ -74,7 +74,8 @@ class Served:
     port: int
     plan: ServePlan
     events: list[Event]
-    called: list[Installed] = field(default_factory=list)
+    called: list[Installed]
+    deaf: threading.Event
     http: urllib3.PoolManager = field(
         default_factory=lambda: urllib3.PoolManager(retries=False, headers=CLOSE)
     )
@@ -117,7 +118,11 @@ def serving(
         called.append(one)
         return Finished(one.host.name)
 
+    deaf = threading.Event()
+
     def emit(event: Event) -> None:
+        if deaf.is_set():
+            raise BrokenPipeError
         events.append(event)
         if event.kind == "kickstart.listening":
             ready.put(event.data)
@@ -140,7 +145,7 @@ def serving(
         data = ready.get(timeout=60)
         if isinstance(data, BaseException):
             raise data
-        yield Served(data["url"], data["port"], plan, events, called)
+        yield Served(data["url"], data["port"], plan, events, called, deaf)
     finally:
         for loop, event in stops:
             if not loop.is_closed():

@@ -6,7 +6,8 @@ set -eu
 missing=
 for tool in podman skopeo docker-registry sshd ssh ssh-agent sshpass sudo dnf rpmbuild \
     createrepo_c debootstrap runc git iptables gpg busybox npm groovy shellcheck \
-    qemu-system-x86_64 dnsmasq curl openssl grub-script-check; do
+    qemu-system-x86_64 dnsmasq curl openssl grub-script-check \
+    grub-mknetdir; do
     command -v "$tool" >/dev/null 2>&1 || [ -x "/usr/sbin/$tool" ] || missing="$missing $tool"
 done
 [ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || missing="$missing netavark"
@@ -29,7 +30,8 @@ if command -v apt-get >/dev/null 2>&1; then
         podman runc netavark aardvark-dns iptables skopeo docker-registry uidmap gnupg \
         openssh-server openssh-client sshpass sudo dnf rpm createrepo-c debootstrap \
         busybox-static $npm git iproute2 postgresql postgresql-common groovy \
-        shellcheck qemu-system-x86 ipxe-qemu dnsmasq-base curl openssl grub-common >/dev/null
+        shellcheck qemu-system-x86 ipxe-qemu dnsmasq-base curl openssl grub-common \
+        grub-pc-bin >/dev/null
     exit 0
 fi
 if command -v dnf >/dev/null 2>&1; then

@@ -11,6 +11,11 @@ from typing import Any
 from bootcfleet.errors import FleetError
 
 
+class _Handler(logging.handlers.WatchedFileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """A full disk costs the line; logging would print a traceback for each."""
+
+
 class AccessLog:
     """Appends to a file.  It is opened anew when it was moved away."""
 
@@ -18,14 +23,14 @@ class AccessLog:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o640)
-            self._handler = logging.handlers.WatchedFileHandler(path, encoding="utf-8")
+            self._handler = _Handler(path, encoding="utf-8")
         except OSError as error:
             raise FleetError(
                 f"the access log {path} cannot be written: {error.strerror}"
             ) from error
 
     def write(self, entry: Mapping[str, Any]) -> None:
-        """Append one line.  A full disk costs the line, not the machine that is booting."""
+        """Append one line.  When that is not possible nobody is told: machines go on booting."""
         text = json.dumps(entry, ensure_ascii=True)
         self._handler.handle(logging.makeLogRecord({"msg": "%s", "args": (text,)}))
 

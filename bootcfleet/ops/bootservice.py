@@ -129,7 +129,11 @@ class BootAnswers:
             where = public_path(ask.path)
             message = f"{ask.peer}, {where}: {error.message}{hint}"
             self._complain(f"{where} {error.message}", message, kind="kickstart.failed")
-            return Answer(500, "this cannot be made now; see the server's messages\n")
+            return Answer(500, _FAILED, what="failed")
+        except Exception as error:  # noqa: BLE001 - one machine's trouble is not the others'
+            message = f"{ask.peer}, {public_path(ask.path)}: {type(error).__name__}: {error}"
+            self._complain(message, message, kind="kickstart.failed")
+            return Answer(500, _FAILED, what="failed")
 
     def _index(self) -> Answer:
         archs = ", ".join(self._trees) or "none"
@@ -372,5 +376,6 @@ class BootAnswers:
         self._emit(Event(kind, subject, message))
 
 
+_FAILED = "this cannot be made now; see the server's messages\n"
 #: Menus and kickstarts are made for one machine at one time.
 _NO_STORE = {"Cache-Control": "no-store"}

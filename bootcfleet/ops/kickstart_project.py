@@ -64,6 +64,10 @@ class ProjectKickstarts:
                 self._kickstarts.install_of(host)
             except FleetError as error:
                 said.append(f"{error.message}; {error.hint}")
+        said += [
+            f"{what} is {first}'s and {second}'s: {first} gets it"
+            for what, first, second in self._hosts.doubles
+        ]
         if not self._hosts.all:
             said.append(f"no host in {self._inventory} can be installed yet: there is none")
         return said

@@ -10,6 +10,7 @@ import signal
 import ssl
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -220,7 +221,13 @@ def serve(
     state = BootState(state_file(plan.folder))
     log = AccessLog(plan.access_log)
     settings = replace(plan.settings, fallback=plan.listen.url(secure=False).partition("://")[2])
-    answers = BootAnswers(source, plan.trees, state, settings, emit=emit, installed=installed)
+
+    def say(event: Event) -> None:
+        # Whoever watched has gone (a pipe's reader): machines go on booting.
+        with suppress(BrokenPipeError):
+            emit(event)
+
+    answers = BootAnswers(source, plan.trees, state, settings, emit=say, installed=installed)
     server = BootServer(
         answers,
         address=plan.listen.address,
@@ -251,12 +258,12 @@ def serve(
         def ready(port: int) -> None:
             url = plan.listen.url(secure=plan.tls is not None, port=port)
             data = {"url": url, "port": port, "connections": limits.connections}
-            emit(Event("kickstart.listening", "", f"listening on {url}", data))
+            say(Event("kickstart.listening", "", f"listening on {url}", data))
 
         def busy(count: int) -> None:
             noun = "connection" if count == 1 else "connections"
             text = f"put off {count} {noun}: {limits.connections} are open already"
-            emit(Event("kickstart.busy", "", text, {"refused": count}))
+            say(Event("kickstart.busy", "", text, {"refused": count}))
 
         await server.serve(event, ready, busy)
 

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from bootcfleet.domain.boothost import BootHost
+from bootcfleet.errors import UsageError
 from bootcfleet.ops.bootservice import ServeSettings
-from tests.bootmachines import ED25519, Served, boot_tree, serving
+from bootcfleet.ops.kickstart_source import ServedKickstart
+from tests.bootmachines import ED25519, Machines, Served, boot_tree, serving
 
 WEB1_MAC = "52-54-00-00-00-01"
 VAULT_MAC = "52-54-00-00-00-02"
@@ -202,6 +205,42 @@ def test_a_token_ends_in_time(tmp_path: Path) -> None:
         assert late.status == 403
         assert late.data.startswith(b"it expired at ")
         assert served.post(callback(served, "/ks/web1"), b"").status == 403
+
+
+class Troubled(Machines):
+    """Renders nothing."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def render(self, host: BootHost, callback_url: str) -> ServedKickstart:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (UsageError("no install", hint="give it one"), "no install (give it one)"),
+        (ZeroDivisionError("a defect"), "ZeroDivisionError: a defect"),
+    ],
+)
+def test_what_cannot_be_rendered_is_said_here_and_not_to_the_machine(
+    tmp_path: Path, error: Exception, message: str
+) -> None:
+    with serving(tmp_path, source=Troubled(error)) as served:
+        answer = served.get("/ks/web1")
+        assert answer.status == 500
+        assert answer.data == b"this cannot be made now; see the server's messages\n"
+        assert served.get("/ks/web1").status == 500
+        assert served.said("kickstart.failed") == [f"127.0.0.1, /ks/web1: {message}"]
+
+
+def test_whoever_watches_may_go_away(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        served.deaf.set()
+        assert served.get("/ks/web1").status == 200
+        assert served.get("/ks/nobody").status == 404
 
 
 def test_a_boot_directory_that_is_gone_costs_its_files_only(tmp_path: Path) -> None:
