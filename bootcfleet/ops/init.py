@@ -77,6 +77,11 @@ channels:
     soak: 24h            # in test for as long
     # signature: true
     # max_download: 500MiB
+
+# Machines are installed by kickstart (`bootcfleet kickstart render web --host NAME`):
+#
+# installs:
+#   web: {{release: rhel10, image: web, channel: prod, selector: role=web}}
 """
 
 _INVENTORY = """\

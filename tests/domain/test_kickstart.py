@@ -310,6 +310,22 @@ def test_pre_delivers_what_the_installer_needs(tmp_path: Path) -> None:
     )
 
 
+def test_the_host_gets_the_login_for_its_updates(tmp_path: Path) -> None:
+    one = spec(disk="sda", secrets={"pull_secret": {"env": "X"}})
+    text = render(one, secrets={"pull_secret": SecretValue(b"{}")})
+    script = text.partition("%post --nochroot --erroronfail --interpreter=/usr/bin/bash\n")[2]
+    script = script.partition("%end")[0].replace("/run/", f"{tmp_path}/run/")
+    assert "/mnt/sysroot" in script
+    (tmp_path / "run/ostree").mkdir(parents=True)
+    (tmp_path / "run/ostree/auth.json").write_text("{}")
+    script = script.replace("/mnt/sysroot", f"{tmp_path}/sysroot")
+    subprocess.run(["/bin/bash"], input=f"umask 022\n{script}", text=True, check=True)
+    auth = tmp_path / "sysroot/etc/ostree/auth.json"
+    assert auth.read_text() == "{}"
+    assert auth.stat().st_mode & 0o777 == 0o600
+    assert auth.parent.stat().st_mode & 0o777 == 0o755
+
+
 @pytest.mark.parametrize("passphrase", ["plain", "it's", "a b 'c' \"d\" \\ $e `f` %s #g", "'"])
 def test_the_passphrase_reaches_anaconda_as_it_is(passphrase: str, tmp_path: Path) -> None:
     one = spec("luks", disk="sda", secrets={"luks_passphrase": {"env": "X"}})
