@@ -7,12 +7,18 @@ missing=
 for tool in podman skopeo docker-registry sshd ssh ssh-agent sshpass sudo dnf rpmbuild \
     createrepo_c debootstrap runc git iptables gpg busybox npm groovy shellcheck \
     qemu-system-x86_64 dnsmasq curl openssl grub-script-check \
-    grub-mknetdir; do
+    grub-mknetdir xorriso mcopy grub-mkimage implantisomd5; do
     command -v "$tool" >/dev/null 2>&1 || [ -x "/usr/sbin/$tool" ] || missing="$missing $tool"
 done
 [ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || missing="$missing netavark"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || [ -x /usr/bin/postgres ] ||
     missing="$missing postgres"
+# Where dnf is, GRUB's and isolinux's parts lie elsewhere, and those ISOs are not made.
+command -v apt-get >/dev/null 2>&1 && for file in /usr/lib/grub/i386-pc/boot_hybrid.img \
+    /usr/lib/grub/x86_64-efi/linux.mod /usr/lib/ISOLINUX/isolinux.bin \
+    /usr/lib/syslinux/modules/bios/ldlinux.c32 /usr/share/OVMF/OVMF_CODE_4M.fd; do
+    [ -e "$file" ] || missing="$missing $file"
+done
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ]; then
@@ -31,7 +37,8 @@ if command -v apt-get >/dev/null 2>&1; then
         openssh-server openssh-client sshpass sudo dnf rpm createrepo-c debootstrap \
         busybox-static $npm git iproute2 postgresql postgresql-common groovy \
         shellcheck qemu-system-x86 ipxe-qemu dnsmasq-base curl openssl grub-common \
-        grub-pc-bin >/dev/null
+        grub-pc-bin grub-efi-amd64-bin xorriso mtools isolinux syslinux-common isomd5sum \
+        ovmf >/dev/null
     exit 0
 fi
 if command -v dnf >/dev/null 2>&1; then
@@ -40,7 +47,8 @@ if command -v dnf >/dev/null 2>&1; then
     dnf install -y -q podman runc netavark aardvark-dns skopeo docker-distribution \
         openssh-server openssh-clients sshpass sudo rpm-build rpm-sign gnupg2 iptables-nft createrepo_c debootstrap \
         git-core iproute postgresql-server busybox $npm \
-        qemu-system-x86-core ipxe-roms-qemu dnsmasq curl openssl
+        qemu-system-x86-core ipxe-roms-qemu dnsmasq curl openssl \
+        xorriso mtools grub2-tools isomd5sum
     exit 0
 fi
 echo "neither apt-get nor dnf is here; install by hand:$missing" >&2

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bootcfleet.cli.fleet_options import InventoryFile
+from bootcfleet.cli.kickstart_iso import iso
 from bootcfleet.cli.kickstart_lint import lint
 from bootcfleet.cli.kickstart_serve import again, hosts, serve
 from bootcfleet.cli.output import JsonFlag
@@ -89,3 +90,4 @@ app.command("lint")(lint)
 app.command("serve")(serve)
 app.command("hosts")(hosts)
 app.command("again")(again)
+app.command("iso")(iso)
