@@ -175,7 +175,7 @@ def _home_of_root(tree: Path) -> Path:
     """/root, which is a link to /var/roothome in a bootc image."""
     home = tree / "root"
     if home.is_symlink():
-        home = tree / os.readlink(home).lstrip("/")
+        home = tree / str(home.readlink()).lstrip("/")
     return home
 
 
