@@ -14,7 +14,7 @@ from bootcfleet.domain.inventory import Host
 from bootcfleet.errors import FleetError, UsageError
 from bootcfleet.ops.kickstart import Kickstarts
 from bootcfleet.ops.kickstart_source import ServedKickstart
-from bootcfleet.ops.project import FILE, LoadedProject, find_project
+from bootcfleet.ops.project import FILE, LoadedProject, load_project
 
 #: Seconds for which files are believed to be unchanged.
 _PATIENCE = 1.0
@@ -43,6 +43,7 @@ class ProjectKickstarts:
         self._emit = emit
         self._lock = threading.Lock()
         self._looked = time.monotonic()
+        self._loaded = loaded
         self._seen = self._stamp(loaded)
         self._use(self._open(loaded))
         if unknown is not None and unknown not in self._kickstarts.installs:
@@ -106,13 +107,14 @@ class ProjectKickstarts:
             if time.monotonic() - self._looked < _PATIENCE:
                 return
             try:
-                loaded = find_project(self._root)
-                stamp = self._stamp(loaded) if loaded else self._seen
+                stamp = self._stamp(self._loaded)
                 if stamp == self._seen:
                     return
                 self._seen = stamp
-                if loaded is not None:
-                    self._use(self._open(loaded))
+                self._loaded = load_project(self._root)
+                self._use(self._open(self._loaded))
+                # Templates may be in another folder now.
+                self._seen = self._stamp(self._loaded)
                 self._emit(Event("kickstart.reloaded", "", "read the project and inventory anew"))
             except FleetError as error:
                 # Half-edited files: what was read last goes on being served.

@@ -302,6 +302,21 @@ def test_mistakes(
     assert not (project / "d").exists()
 
 
+def test_without_the_extra_it_says_what_to_install(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("drivers.bootserver", "drivers.bootconnection", "cli.kickstart_serve_run"):
+        monkeypatch.delitem(sys.modules, f"bootcfleet.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    assert run(["kickstart", "serve"]) == 5
+    assert capsys.readouterr().err == (
+        "error: kickstart serve needs aiohttp, which is not installed\n"
+        "hint: pip install 'bootcfleet[serve]'\n"
+    )
+    # The table needs none.
+    assert run(["kickstart", "hosts"]) == 0
+
+
 def test_dnsmasqs_files_are_written_and_what_is_missing_is_said(project: Path) -> None:
     with program(
         "--boot", "iso", "--dnsmasq", "d.conf", "--url", "http://192.0.2.1:8000/"
