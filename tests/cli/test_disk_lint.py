@@ -216,6 +216,9 @@ def test_sarif_follows_the_schema(say: Say, tmp_path: Path) -> None:
         "artifactLocation": {"uri": "bootcfleet.yaml", "uriBaseId": "%SRCROOT%"},
         "region": {"startLine": 14},
     }
+    assert size["locations"][0]["logicalLocations"] == [
+        {"fullyQualifiedName": "disks.edge.config.filesystem[0].minsize", "kind": "member"}
+    ]
 
 
 def test_the_rules_are_listed(say: Say) -> None:
