@@ -6,10 +6,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from bootcfleet.domain.isomenu import udev_escape
 from tests.tools import need
 
 LABEL = "TEST-9-x86_64"
-_STAGE2 = f"inst.stage2=hd:LABEL={LABEL}"
 SYSLINUX = Path("/usr/lib/ISOLINUX/isolinux.bin"), Path("/usr/lib/ISOLINUX/isohdpfx.bin")
 _LDLINUX = Path("/usr/lib/syslinux/modules/bios/ldlinux.c32")
 _GRUB = Path("/usr/lib/grub")
@@ -35,10 +35,10 @@ def grub_menu(command: str, *, label: str = LABEL) -> str:
     )
 
 
-def isolinux_menu() -> str:
+def isolinux_menu(label: str = LABEL) -> str:
     return (
         "serial 0 115200\nprompt 1\ndisplay boot.msg\ndefault linux\ntimeout 600\nlabel linux\n"
-        f"  kernel vmlinuz\n  append initrd=initrd.img {_STAGE2} quiet\n"
+        f"  kernel vmlinuz\n  append initrd=initrd.img inst.stage2=hd:LABEL={label} quiet\n"
     )
 
 
@@ -54,7 +54,9 @@ def _tree(folder: Path, label: str, before: str) -> Path:
     (tree / "images/pxeboot/vmlinuz").write_bytes(b"kernel" * 40_000)
     (tree / "images/pxeboot/initrd.img").write_bytes(bytes(range(256)) * 2_000)
     (tree / "a file's name").write_text("spaces and quotes\n")
-    (tree / "EFI/BOOT/grub.cfg").write_text(before + grub_menu("linuxefi", label=label))
+    (tree / "EFI/BOOT/grub.cfg").write_text(
+        before + grub_menu("linuxefi", label=udev_escape(label))
+    )
     efi = tree / "EFI/BOOT/BOOTX64.EFI"
     if (_GRUB / "x86_64-efi").is_dir():
         _run(
@@ -76,7 +78,7 @@ def isolinux_iso(folder: Path, label: str = LABEL) -> Path:
         if not source.exists():
             need(f"{source.name} (isolinux, syslinux-common)")
         shutil.copy(source, tree / "isolinux")
-    (tree / "isolinux/isolinux.cfg").write_text(isolinux_menu())
+    (tree / "isolinux/isolinux.cfg").write_text(isolinux_menu(udev_escape(label)))
     target = folder / "boot.iso"
     command = "-b isolinux/isolinux.bin -c isolinux/boot.cat -no-emul-boot -boot-load-size 4"
     more = "-boot-info-table -eltorito-alt-boot -e images/efiboot.img -no-emul-boot"
@@ -101,7 +103,7 @@ def grub_iso(folder: Path, label: str = LABEL, *, show: bool = False) -> Path:
     platform = _GRUB / "i386-pc"
     if not platform.is_dir():
         need("grub-pc-bin")
-    (tree / "boot/grub2/grub.cfg").write_text(before + grub_menu("linux", label=label))
+    (tree / "boot/grub2/grub.cfg").write_text(before + grub_menu("linux", label=udev_escape(label)))
     boot = tree / "images/eltorito.img"
     _run(
         *("grub-mkimage -O i386-pc-eltorito -p /boot/grub2 biosdisk".split()),

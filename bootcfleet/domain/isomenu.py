@@ -22,7 +22,8 @@ KICKSTART_PATH = "/ks.cfg"
 _UDEV_PLAIN = re.compile(r"[A-Za-z0-9#+.:=@_-]|[^\x00-\x7f]")
 _HEX = re.compile(r"\\x([0-9a-fA-F]{2})")
 _LABEL = re.compile(r"""LABEL=([^\s:'"]+)""")
-_GRUB_NAMES = frozenset({"grub.cfg"})
+#: Old media have a copy of grub.cfg that is called BOOT.conf.
+_GRUB_NAMES = frozenset({"grub.cfg", "boot.conf"})
 _ISOLINUX_NAMES = frozenset({"isolinux.cfg", "syslinux.cfg"})
 _GRUB_KERNEL = frozenset({"linux", "linuxefi"})
 #: Words after which a command begins.

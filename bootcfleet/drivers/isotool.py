@@ -67,10 +67,17 @@ class IsoTool:
 
     def fat_write(self, image: Path, source: Path, path: str) -> None:
         """Replace a file in a FAT image.  Raises `FleetError`, also when it is full."""
-        self._done(
-            ["mcopy", "-D", "o", "-i", str(image), str(source), f"::{path}"],
-            f"writing {path} into the EFI system partition",
-        )
+        try:
+            argv = ["mcopy", "-D", "o", "-i", str(image), str(source), f"::{path}"]
+            self._done(argv, f"writing {path} into the EFI system partition")
+        except ToolMissingError:
+            raise
+        except FleetError as error:
+            raise FleetError(
+                error.message,
+                hint="mkksiso (package lorax) makes that partition anew; it needs root",
+                details=error.details,
+            ) from error
 
     def rewrite(self, argv: Sequence[str], told: Callable[[float], None]) -> None:
         """Run the xorriso (or mkksiso) that writes an ISO.  Raises `FleetError`."""

@@ -86,7 +86,11 @@ def inspect_iso(iso: Path, tool: IsoTool) -> Medium:
     iso = iso.resolve()
     if not iso.is_file():
         raise UsageError(f"{iso} is not a file", hint="download the boot ISO of the release")
-    if not is_iso(iso):
+    try:
+        known = is_iso(iso)
+    except OSError as error:
+        raise UsageError(f"{iso} cannot be read: {error.strerror}") from error
+    if not known:
         raise FleetError(f"{iso} is no ISO 9660 image", hint="is the download complete?")
     report = tool.report(iso)
     with tempfile.TemporaryDirectory(prefix="bootcfleet-iso-") as folder:

@@ -255,7 +255,7 @@ def _check_space(plan: IsoPlan) -> None:
 def _folder_beside(output: Path) -> Iterator[Path]:
     """A working directory of the owner alone, beside the output, and gone afterwards."""
     try:
-        folder = tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.")
+        folder = tempfile.TemporaryDirectory(dir=output.parent, prefix=".bootcfleet-iso-")
     except OSError as error:
         raise FleetError(f"{output.parent} cannot be written: {error.strerror}") from error
     with folder as name:

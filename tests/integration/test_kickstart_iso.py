@@ -274,8 +274,8 @@ def test_mkksiso(
     assert capsys.readouterr().out.startswith("out.iso: mkksiso writes the ISO (it is installed)")
     words = (bin_dir / "log").read_text().splitlines()
     assert [words[0], *words[2:5]] == ["--ks", "-c", "inst.text quiet", str(grub)]
-    assert re.fullmatch(rf"{Path.cwd()}/\.out\.iso\.\w+/ks\.cfg", words[1])
-    assert re.fullmatch(rf"{Path.cwd()}/\.out\.iso\.\w+/out\.iso", words[5])
+    assert re.fullmatch(rf"{Path.cwd()}/\.bootcfleet-iso-\w+/ks\.cfg", words[1])
+    assert re.fullmatch(rf"{Path.cwd()}/\.bootcfleet-iso-\w+/out\.iso", words[5])
     assert len(words) == 6
     # It would leave a menu as it is: the other one is taken.
     argv[3:] = ["--iso", str(isolinux), "-o", "nine.iso", "--dry-run"]
@@ -314,9 +314,50 @@ def test_dry_run_and_mistakes(
     argv[4] = "out.iso"
     assert run(argv) == 1
     assert "out.iso is no ISO 9660 image" in capsys.readouterr().err
+    assert run(["kickstart", "iso", "--inspect", "none.iso"]) == 2
+    assert f"{Path.cwd()}/none.iso is not a file" in capsys.readouterr().err
     assert run(["kickstart", "iso", "web", "--inspect", "x.iso"]) == 2
     assert run(["kickstart", "iso", "web"]) == 2
     assert "NAME, --iso and --output are needed" in capsys.readouterr().err
+
+
+def test_a_label_with_spaces(kickstart: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    need_iso_tools()
+    folder = Path("odd @ 'name'")
+    folder.mkdir()
+    iso = isolinux_iso(folder, "TEST 9 (x)")
+    argv = ["kickstart", "iso", str(kickstart), "--iso", str(iso), "-o", str(folder / "out.iso")]
+    assert run(argv) == 0
+    spelled = r"TEST\x209\x20\x28x\x29"
+    said = capsys.readouterr().out
+    assert said.endswith(f"boot with inst.ks=hd:LABEL={spelled}:/ks.cfg\n")
+    menu = _extract(folder / "out.iso", "/isolinux/isolinux.cfg", Path("menu")).decode()
+    assert f"inst.stage2=hd:LABEL={spelled} quiet inst.ks=hd:LABEL={spelled}:/ks.cfg\n" in menu
+
+
+def test_a_full_efi_partition(
+    isolinux: Path, kickstart: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = Path("efi.img").resolve()
+    _extract(isolinux, "/images/efiboot.img", image)
+    image.chmod(0o600)
+    free = re.search(r"([\d ]+) bytes free", _tool("mdir", "-i", image, "::/"))
+    assert free is not None
+    Path("fill").write_bytes(bytes(int(free[1].replace(" ", ""))))
+    _tool("mcopy", "-i", image, "fill", "::/fill")
+    big = "x" * 300
+    full = Path("full.iso").resolve()
+    _tool(
+        *("xorriso", "-indev", isolinux, "-outdev", full, "-boot_image", "any", "replay"),
+        *("-map", image, "/images/efiboot.img"),
+    )
+    argv = ["kickstart", "iso", str(kickstart), "--iso", "full.iso", "-o", "out.iso"]
+    assert run([*argv, *(f"--append={letter}={big}" for letter in "abcd")]) == 1
+    said = capsys.readouterr().err
+    assert "writing /EFI/BOOT/grub.cfg into the EFI system partition failed" in said
+    assert "Disk full" in said
+    assert not Path("out.iso").exists()
+    assert [path.name for path in Path().iterdir() if path.name.startswith(".")] == []
 
 
 def test_interrupt_leaves_nothing(isolinux: Path, kickstart: Path) -> None:
