@@ -13,7 +13,7 @@ from bootcfleet.errors import FleetError, ToolMissingError
 
 #: Bytes in which a partition is copied out of an ISO.
 _CHUNK = 1 << 20
-_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]+)?)% done")
+_PERCENT = re.compile(r"Writing: .*?([0-9]{1,3}(?:\.[0-9]+)?)%")
 #: A supplementary volume descriptor in one of Joliet's three character sets.
 _JOLIET = (b"%/@", b"%/C", b"%/E")
 
