@@ -39,11 +39,11 @@ COMMANDS: dict[str, Command] = {
     "lock": Command("lock", "Pin the bases by digest, and prove that they hold.", "Images"),
     "image": Command("image", "Render, plan and build the images of a project.", "Images"),
     "channel": Command("channel", "Promote images from channel to channel, and back.", "Images"),
-    "kickstart": Command(
-        "kickstart", "Install machines: kickstarts rendered and checked.", "Machines"
-    ),
-    "disk": Command("disk", "Make disks and installers of images.", "Images"),
     "ci": Command("ci", "Write pipelines for continuous integration.", "Images"),
+    "disk": Command("disk", "Make disks and installers of images.", "Machines"),
+    "kickstart": Command(
+        "kickstart", "Install machines: kickstarts rendered, checked and served.", "Machines"
+    ),
     "fleet": Command("fleet", "Look at hosts and move them forward or back.", "Fleet"),
     "why": Command("why", "Show why a host or image is what it is.", "Fleet", "why"),
     "who-uses": Command("image_revoke", "Show what uses an image.", "Fleet", "who_uses"),
