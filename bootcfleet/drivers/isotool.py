@@ -133,6 +133,13 @@ def is_iso(path: Path) -> bool:
         return stream.read(6) == b"\x01CD001"
 
 
+def missing_bytes(path: Path) -> int:
+    """How many bytes an ISO is shorter than it says itself; 0 when it is whole."""
+    with path.open("rb") as stream:
+        stream.seek(16 * 2048 + 80)
+        return max(0, int.from_bytes(stream.read(4), "little") * 2048 - path.stat().st_size)
+
+
 def has_joliet(iso: Path) -> bool:
     """Whether an ISO has a second tree of names, for Windows; xorriso would leave it out."""
     with iso.open("rb") as stream:

@@ -10,7 +10,7 @@ from typing import Any
 from bootcfleet.domain.isomenu import KICKSTART_PATH, MenuKind, boot_lines
 from bootcfleet.domain.isoreport import AppendedPartition, IsoReport
 from bootcfleet.drivers.isomd5 import implanted
-from bootcfleet.drivers.isotool import IsoTool, copy_partition, is_iso
+from bootcfleet.drivers.isotool import IsoTool, copy_partition, is_iso, missing_bytes
 from bootcfleet.errors import FleetError, UsageError
 
 
@@ -91,7 +91,12 @@ def inspect_iso(iso: Path, tool: IsoTool) -> Medium:
     except OSError as error:
         raise UsageError(f"{iso} cannot be read: {error.strerror}") from error
     if not known:
-        raise FleetError(f"{iso} is no ISO 9660 image", hint="is the download complete?")
+        raise FleetError(f"{iso} is no ISO 9660 image", hint="is it the download that was meant?")
+    if missing := missing_bytes(iso):
+        raise FleetError(
+            f"{iso} is {missing} bytes shorter than it says itself",
+            hint="download it again, and compare its checksum",
+        )
     report = tool.report(iso)
     with tempfile.TemporaryDirectory(prefix="bootcfleet-iso-") as folder:
         work = Path(folder)

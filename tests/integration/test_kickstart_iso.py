@@ -314,6 +314,9 @@ def test_dry_run_and_mistakes(
     argv[4] = "out.iso"
     assert run(argv) == 1
     assert "out.iso is no ISO 9660 image" in capsys.readouterr().err
+    Path("out.iso").write_bytes(isolinux.read_bytes()[:3_000_000])
+    assert run(argv) == 1
+    assert re.search(r"out.iso is \d+ bytes shorter than it says itself", capsys.readouterr().err)
     assert run(["kickstart", "iso", "--inspect", "none.iso"]) == 2
     assert f"{Path.cwd()}/none.iso is not a file" in capsys.readouterr().err
     assert run(["kickstart", "iso", "web", "--inspect", "x.iso"]) == 2
