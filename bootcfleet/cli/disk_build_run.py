@@ -51,7 +51,7 @@ def run_disk_build(asked: BuildDisk) -> None:
     consent = Consent(asked.pull, asked.transfer, asked.wipe_disks)
 
     def planned() -> DiskPlan:
-        return plan_disk(disk.request, executor, state, folder, consent, probe=not asked.dry_run)
+        return plan_disk(disk.request, executor, state, folder, consent)
 
     plan = planned()
     config = _configuration(disk.findings)

@@ -69,16 +69,13 @@ def plan_disk(
     state: Path,
     output: Path,
     consent: Consent,
-    *,
-    probe: bool = True,
 ) -> DiskPlan:
     """Look at this machine, judge, and say every step.  Changes nothing.
 
-    With `probe` a builder that is here is asked for its options, unless that is known.
-    Raises `UsageError` for a type that the backend does not make.
+    A builder that is here is asked for its options, unless that is known.  Raises
+    `UsageError` for a type that the backend does not make.
     """
-    # Also when nothing is probed: what was asked once is known.
-    facts = observe(request, executor, output, BuilderProbe(executor, state) if probe else None)
+    facts = observe(request, executor, output, BuilderProbe(executor, state))
     work = output / f"{_WORK}{os.getpid()}-{secrets.token_hex(4)}"
     home = aws_folder()
     places = Places(

@@ -339,3 +339,27 @@ def test_a_link_stays_one_and_a_broken_one_is_said(
     update(loaded, there)
     assert path.is_symlink()
     assert len(pinned(loaded).pins) == 2
+
+
+def test_builders_of_disks_are_pinned_too(loaded: LoadedProject, there: Registries) -> None:
+    builder = "quay.example/bootc-image-builder:latest"
+    pinned = there.push(builder, "7", (AMD,))
+    file = loaded.root / "bootcfleet.yaml"
+    image = next(iter(loaded.project.images))
+    file.write_text(
+        file.read_text()
+        + f"disks:\n  vm: {{image: {image}, builder: {builder}}}\n"
+        + f"  self: {{image: {image}, backend: bootc-install}}\n"
+    )
+    again = load_project(loaded.root)
+    lock = update(again, there).lock
+    assert (pin := lock.pin(builder)) is not None
+    assert pin.digest == pinned
+    # Not for other platforms: it runs here, whatever it makes.
+    assert red(again, there) == []
+    # Pins of builders stay when one image is updated, and go with their disks.
+    assert update(again, there, image).lock.pin(builder) is not None
+    del there.tags[builder]
+    assert list(update(again, there).failed) == [builder]
+    file.write_text(file.read_text().partition("disks:")[0])
+    assert update(load_project(loaded.root), there).lock.pin(builder) is None

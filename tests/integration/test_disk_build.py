@@ -1,0 +1,145 @@
+"""`disk build` with real podman and a stand-in for bootc-image-builder that makes real disks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bootcfleet.cli.app import run
+from bootcfleet.domain.diskobserved import Consent
+from bootcfleet.domain.diskrequest import DiskRequest
+from bootcfleet.domain.disktype import Backend, DiskType
+from bootcfleet.drivers.command import LocalExecutor
+from bootcfleet.ops.disk import DiskBuildError, DiskTools, plan_disk, run_disk
+from tests.integration.bootable import debian_root, require_tools
+from tests.standins.bib import make_builder
+from tests.tools import need
+
+pytestmark = pytest.mark.integration
+
+#: Never asked for: the image is in podman's storage under this name.
+IMAGE = "registry.invalid/acme/bootable:prod"
+PLAIN = "registry.invalid/acme/plain:1"
+
+
+@pytest.fixture(scope="module")
+def builder(containers_conf: Path) -> str:
+    """The stand-in, and two images: one that boots, and one that is none for bootc."""
+    require_tools()
+    need("qemu-img")
+    built = make_builder()
+    words = ["podman", "import", "--quiet", "--change", "LABEL containers.bootc=1"]
+    subprocess.run([*words, str(debian_root()), IMAGE], check=True, capture_output=True)
+    empty = containers_conf / "empty.tar"
+    subprocess.run(["tar", "-cf", str(empty), "-T", "/dev/null"], check=True)
+    subprocess.run(["podman", "import", "--quiet", str(empty), PLAIN], check=True)
+    return built
+
+
+def test_a_disk_that_boots(
+    builder: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "config.toml").write_text(
+        '[customizations]\nkernel.append = "console=ttyS0 standin.word=1"\n'
+    )
+    words = ["disk", "build", IMAGE, "--type", "qcow2", "--type", "raw", "--rootfs", "ext4"]
+    words += ["--builder", builder, "--config", "config.toml", "--output", "out", "--yes", "--json"]
+    code = run(words)
+    out, err = capsys.readouterr()
+    assert (code, err) == (0, ""), out
+    events = [json.loads(line) for line in out.splitlines()]
+    stages = [one["data"]["stage"] for one in events if one["kind"] == "disk.build.progress"]
+    assert "org.osbuild.mkfs.ext4" in stages
+    assert events[-1]["data"]["builder_digest"].startswith("sha256:")
+    flags = json.loads((tmp_path / "state/bootcfleet/builders.json").read_text())
+    assert "--installer-payload-ref" in next(iter(flags.values()))
+    info = subprocess.run(
+        ["qemu-img", "info", "--output=json", "out/qcow2/disk.qcow2"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    assert json.loads(info.stdout)["format"] == "qcow2"
+    assert run(["disk", "verify", "out"]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "artifacts.json", "image", "qcow2",
+    ]  # fmt: skip
+    listed = subprocess.run(["podman", "ps", "-aq"], check=True, capture_output=True)
+    assert listed.stdout == b""
+    if shutil.which("qemu-system-x86_64"):
+        boot(tmp_path / "out/qcow2/disk.qcow2", tmp_path / "serial.log")
+
+
+def boot(disk: Path, serial: Path) -> None:
+    """Start the disk until its sshd says its name; without KVM, which hangs in some machines."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    qemu = subprocess.Popen(
+        ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1024",
+         "-display", "none", "-snapshot", "-drive", f"file={disk},format=qcow2,if=virtio",
+         "-serial", f"file:{serial}", "-nic",
+         f"user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"],
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 300
+        said = b""
+        while not said.startswith(b"SSH-2.0"):
+            assert qemu.poll() is None
+            assert time.monotonic() < deadline, serial.read_text(errors="replace")[-2000:]
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+                    said = connection.recv(100)
+            except OSError:
+                said = b""
+            time.sleep(0 if said else 0.5)
+        assert "standin.word=1" in serial.read_text(errors="replace")
+    finally:
+        qemu.kill()
+        qemu.wait()
+
+
+@pytest.mark.parametrize(
+    ("change", "cause", "said"),
+    [
+        ({"image": "registry.invalid/none:1"}, "no-image", "bootc-image-builder no longer pulls"),
+        ({"image": PLAIN}, "not-bootc", f"error: image {PLAIN} is not a bootc image"),
+        ({"config": "[customizations]\nusr = 1\n"}, "config", "unknown keys found: "
+         "[customizations.usr]"),
+        ({"config": "{"}, "config", 'cannot decode "/config.toml"'),
+    ],
+)  # fmt: skip
+def test_what_the_builder_itself_refuses(
+    builder: str, tmp_path: Path, change: dict[str, str], cause: str, said: str
+) -> None:
+    """Without the preflight: the builder's own words lead to the known cause."""
+    asked = {"image": IMAGE, "config": None, **change}
+    request = DiskRequest(
+        "web", str(asked["image"]), (DiskType.QCOW2,), Backend.BOOTC_IMAGE_BUILDER, builder,
+        "linux/amd64", rootfs="ext4", config=asked["config"],
+    )  # fmt: skip
+    executor = LocalExecutor()
+    plan = plan_disk(request, executor, tmp_path, tmp_path / "out", Consent())
+    outcomes: list[str] = []
+
+    def record(_action: str, _subject: str, outcome: str, **_more: object) -> None:
+        outcomes.append(outcome)
+
+    tools = DiskTools(executor, tmp_path, record, lambda: datetime.now(UTC))
+    with pytest.raises(DiskBuildError) as caught:
+        run_disk(plan, tools, lambda event: None)
+    assert caught.value.cause == cause
+    assert any(said in line for line in caught.value.details), caught.value.details
+    assert outcomes == ["failed"]
+    assert list((tmp_path / "out").iterdir()) == []
