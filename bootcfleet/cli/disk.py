@@ -6,6 +6,7 @@ import typer
 
 from bootcfleet.cli.disk_build import backends, build, list_disks, verify
 from bootcfleet.cli.disk_lint import config, lint
+from bootcfleet.cli.disk_run import run
 
 app = typer.Typer(no_args_is_help=True, help="Make disks and installers of images.")
 
@@ -16,3 +17,4 @@ app.command("verify")(verify)
 app.command("backends")(backends)
 app.command("lint")(lint)
 app.command("config")(config)
+app.command("run")(run)
