@@ -34,6 +34,7 @@ _GRACE = 5.0
 #: Seconds that a refused key is tried again: users and keys may be made while the system starts.
 _AUTH_PATIENCE = 20.0
 _POWERDOWN = 60.0
+_HALF_BOOTED = 15.0
 
 
 def run_disk_image(
@@ -72,7 +73,8 @@ def run_disk_image(
             options.ssh_port or 0, str(serial), str(folder / "qmp"), options.memory, options.cpus,
             options.snapshot, firmware, str(folder / "vars"), public,
         )  # fmt: skip
-        vm = _start(run, given, options, folder, emit, sleep, monotonic)
+        vm = _start(run, given, options, folder, sleep, monotonic)
+        _tell(run, emit)
         booted = _boot(run, vm, options, identity, folder, emit, sleep, monotonic)
         if booted and image is not None:
             run.report = _check(run, image, checks, options, identity, folder, emit)
@@ -84,7 +86,7 @@ def run_disk_image(
     finally:
         if vm is not None and not kept:
             # With a throw-away disk nothing is lost; without, also a half-booted system may answer.
-            patience = _POWERDOWN if booted else (0.0 if options.snapshot else 15.0)
+            patience = _POWERDOWN if booted else (0.0 if options.snapshot else _HALF_BOOTED)
             emit(Event("disk.run.stopping", options.disk.name, "stopping the machine"))
             try:
                 run.stopped = vm.stop(powerdown=patience)
@@ -100,7 +102,6 @@ def _start(
     given: Machine,
     options: RunOptions,
     folder: Path,
-    emit: Emit,
     sleep: Callable[[float], None],
     monotonic: Callable[[], float],
 ) -> Vm:
@@ -120,10 +121,6 @@ def _start(
             vm.stop()
             raise
         if vm.running:
-            how = f" ({run.accel_reason})" if run.accel_reason else ""
-            said = f"booting with {run.accel.value}{how}, SSH on 127.0.0.1 port {run.port}"
-            data = {"pid": vm.pid, "port": run.port, "accel": run.accel.value}
-            emit(Event("disk.run.started", options.disk.name, said, data))
             return vm
         words = vm.complaint()
         text = " ".join(words)
@@ -136,6 +133,13 @@ def _start(
         break
     hint = "choose another --ssh-port, or leave it out" if "host forwarding" in text else None
     raise FleetError(f"qemu ended at once (exit code {vm.exit_code})", hint=hint, details=words)
+
+
+def _tell(run: DiskRun, emit: Emit) -> None:
+    how = f" ({run.accel_reason})" if run.accel_reason else ""
+    said = f"booting with {run.accel.value}{how}, SSH on 127.0.0.1 port {run.port}"
+    data = {"pid": run.pid, "port": run.port, "accel": run.accel.value}
+    emit(Event("disk.run.started", run.disk.name, said, data))
 
 
 def _boot(
