@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,6 +81,27 @@ def test_a_disk_that_boots(
     assert listed.stdout == b""
     if shutil.which("qemu-system-x86_64"):
         boot(tmp_path / "out/qcow2/disk.qcow2", tmp_path / "serial.log")
+
+
+def test_interrupt_ends_the_container(builder: str, tmp_path: Path) -> None:
+    words = ["disk", "build", IMAGE, "--rootfs", "ext4", "--builder", builder]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bootcfleet", *words, "--output", "out", "--yes", "--json"],
+        cwd=tmp_path, env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    # The builder is at work: it has said so.
+    assert any('"disk.build.progress"' in line for line in process.stdout)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert json.loads(err)["error"]["message"] == (
+        "interrupted: no disk was built; what was there before is as it was"
+    )
+    assert list((tmp_path / "out").iterdir()) == []
+    listed = subprocess.run(["podman", "ps", "-aq"], check=True, capture_output=True)
+    assert listed.stdout == b""
 
 
 def boot(disk: Path, serial: Path) -> None:
