@@ -10,7 +10,7 @@ from typing import Any
 #: Lines of the console's end that are shown.
 TAIL = 25
 
-_ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_=>])")
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[0-Z\\-~])")
 
 
 class BootState(StrEnum):
@@ -182,6 +182,14 @@ def diagnose(text: str) -> Diagnosis:
             if sign.pattern.search(line):
                 return Diagnosis(sign.state, line, sign.meaning, sign.remedy, sign.final)
     last = lines[-1] if lines else ""
+    if last.startswith("Booting from Hard Disk"):
+        # As it looks for the moment before GRUB greets, and for ever where there is no GRUB.
+        return Diagnosis(
+            BootState.NO_DISK,
+            last,
+            "the BIOS has started the disk's boot sector, and nothing followed",
+            "the disk may only boot by UEFI: try it with --uefi",
+        )
     if any(_LOGIN.search(line) for line in lines[-3:]):
         return Diagnosis(
             BootState.LOGIN,

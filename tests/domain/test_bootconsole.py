@@ -17,6 +17,9 @@ KERNEL = "[    0.000000] Linux version 6.12.0-55.el10 (gcc)\n"
         ("", BootState.SILENT, False),
         ("\n \n", BootState.SILENT, False),
         ("Booting from Hard Disk...\nBoot failed: not a bootable disk\n", BootState.NO_DISK, True),
+        ("SeaBIOS (version 1.16.2)\nBooting from Hard Disk...\n", BootState.NO_DISK, False),
+        ("SeaBIOS\nBooting from Hard Disk...\nGRUB loading.\n", BootState.BOOTING, False),
+        ("UEFI Interactive Shell v2.2\nShell> ", BootState.NO_DISK, True),
         ("No bootable device.\n", BootState.NO_DISK, True),
         ("BdsDxe: No bootable option or device was found.\n", BootState.NO_DISK, True),
         ("error: no such device: 1234.\nEntering rescue mode...\ngrub rescue> ",
@@ -56,6 +59,7 @@ def test_what_it_looks_like(text: str, state: BootState, final: bool) -> None:
 def test_a_console_as_it_comes() -> None:
     raw = b"\x1b[0;30;47mWelcome to GRUB!\r\n\x1b[01;01H\x1b[2J[\x1b[0;32m  OK  \x1b[0m] Up\r\n"
     assert clean(raw) == "Welcome to GRUB!\n[  OK  ] Up\n"
+    assert clean(b"\x1bc\x1b[=3h\x1b[?7lSeaBIOS\n") == "SeaBIOS\n"
     # Written over in place: the last state counts.
     assert clean(b"wait 1s\rwait 2s\r\n") == "wait 2s\n"
     assert tail("a\n\n b \n\nc\n", 2) == (" b", "c")
