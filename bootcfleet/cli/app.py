@@ -39,6 +39,7 @@ COMMANDS: dict[str, Command] = {
     "lock": Command("lock", "Pin the bases by digest, and prove that they hold.", "Images"),
     "image": Command("image", "Render, plan and build the images of a project.", "Images"),
     "channel": Command("channel", "Promote images from channel to channel, and back.", "Images"),
+    "catalog": Command("catalog", "A page about every image.", "Images", "catalog"),
     "ci": Command("ci", "Write pipelines for continuous integration.", "Images"),
     "disk": Command("disk", "Make disks and installers of images.", "Machines"),
     "kickstart": Command(
