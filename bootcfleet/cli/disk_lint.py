@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bootcfleet.cli.lint_options import FindingsFile, How, LintFormat, ListRulesFlag, StrictFlag
 from bootcfleet.cli.output import JsonFlag
-
-
-class DiskLintFormat(StrEnum):
-    """How to print findings."""
-
-    TEXT = "text"
-    JSON = "json"
-    SARIF = "sarif"
 
 
 class ConfigFormat(StrEnum):
@@ -31,16 +23,10 @@ def lint(
         list[str] | None,
         typer.Argument(help="The disks; all of them without a name.", show_default=False),
     ] = None,
-    how: Annotated[
-        DiskLintFormat, typer.Option("--format", "-f", help="How to print the findings.")
-    ] = DiskLintFormat.TEXT,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the findings into this file.")
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
-    list_rules: Annotated[
-        bool, typer.Option("--list-rules", help="Print every rule, with reason and remedy.")
-    ] = False,
+    how: How = LintFormat.TEXT,
+    output: FindingsFile = None,
+    strict: StrictFlag = False,
+    list_rules: ListRulesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Check the configuration of disks and installers, per type and backend.
@@ -51,7 +37,7 @@ def lint(
     from bootcfleet.cli.disk_lint_run import run_disk_lint, show_disk_rules
 
     if list_rules:
-        show_disk_rules(as_json=as_json or how is DiskLintFormat.JSON)
+        show_disk_rules(as_json=as_json or how is LintFormat.JSON)
         return
     run_disk_lint(names or [], how="json" if as_json else how.value, file=output, strict=strict)
 

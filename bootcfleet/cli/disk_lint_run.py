@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bootcfleet import __version__
+from bootcfleet.cli.lint_output import print_findings, print_rules, summary
 from bootcfleet.cli.output import Output
 from bootcfleet.domain.diskconfig import render_blueprint_json, render_toml
 from bootcfleet.domain.disklint.engine import every_rule
 from bootcfleet.domain.disklint.sarif import disk_sarif
-from bootcfleet.domain.lint.model import Severity
-from bootcfleet.drivers.command import LocalExecutor, write_atomic
-from bootcfleet.errors import FleetError
+from bootcfleet.drivers.command import LocalExecutor
 from bootcfleet.ops.disklint import DiskReport, lint_disks, open_disk, require_clean
 from bootcfleet.ops.project import load_project
 
 
 def show_disk_rules(*, as_json: bool) -> None:
     """Print every rule."""
-    output = Output(as_json=as_json)
-    rules = every_rule()
-    if as_json:
-        output.json([rule.to_json() for rule in rules])
-        return
-    for rule in rules:
-        output.line(f"{rule.id} {rule.severity.value}: {rule.title}")
-        output.line(f"  why: {rule.reason}")
-        output.line(f"  source: {rule.source}")
-        output.line(f"  instead: {rule.remedy}")
+    print_rules(Output(as_json=as_json), every_rule())
 
 
 def run_disk_lint(names: Sequence[str], *, how: str, file: Path | None, strict: bool) -> None:
@@ -48,17 +37,7 @@ def run_disk_lint(names: Sequence[str], *, how: str, file: Path | None, strict: 
         found = [(report.disk, one) for report in reports for one in report.findings]
         notes = [note for report in reports for note in report.notes]
         body = disk_sarif(found, __version__, notes)
-    if file is not None:
-        text = _text(reports) if body is None else [json.dumps(body, indent=2, ensure_ascii=False)]
-        try:
-            write_atomic(file, ("\n".join(text) + "\n").encode())
-        except OSError as error:
-            raise FleetError(f"{file} cannot be written: {error.strerror}") from error
-    elif body is not None:
-        output.json(body)
-    if body is None or file is not None:
-        for line in _text(reports):
-            output.line(line)
+    print_findings(output, _text(reports), body, file)
     require_clean(reports, strict=strict)
 
 
@@ -71,22 +50,9 @@ def _text(reports: Sequence[DiskReport]) -> list[str]:
             lines.append(f"{report.disk}: {place}: {one.level.value} {one.rule}: {what}")
             lines.append(f"    {one.remedy}")
     for report in reports:
-        lines.append(f"{report.disk}: {_summary(report)}")
+        lines.append(f"{report.disk}: {summary(report.count)}")
     lines += dict.fromkeys(note for report in reports for note in report.notes)
     return lines or ["the project has no disks: name them under disks: in bootcfleet.yaml"]
-
-
-def _summary(report: DiskReport) -> str:
-    counts = [
-        f"{number} {what}{'' if number == 1 else 's'}"
-        for number, what in (
-            (report.count(Severity.ERROR), "error"),
-            (report.count(Severity.WARNING), "warning"),
-        )
-    ]
-    if report.count(Severity.INFO):
-        counts.append(f"{report.count(Severity.INFO)} info")
-    return ", ".join(counts)
 
 
 def show_config(name: str, *, as_json: bool) -> None:

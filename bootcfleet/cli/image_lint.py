@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bootcfleet.cli.lint_options import FindingsFile, How, LintFormat, ListRulesFlag, StrictFlag
 from bootcfleet.cli.output import JsonFlag
-
-
-class LintFormat(StrEnum):
-    """How to print findings."""
-
-    TEXT = "text"
-    JSON = "json"
-    SARIF = "sarif"
 
 
 def lint(
@@ -24,16 +15,10 @@ def lint(
         list[str] | None,
         typer.Argument(help="The images; all of them without a name.", show_default=False),
     ] = None,
-    how: Annotated[
-        LintFormat, typer.Option("--format", "-f", help="How to print the findings.")
-    ] = LintFormat.TEXT,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the findings into this file.")
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
-    list_rules: Annotated[
-        bool, typer.Option("--list-rules", help="Print every rule, with reason and remedy.")
-    ] = False,
+    how: How = LintFormat.TEXT,
+    output: FindingsFile = None,
+    strict: StrictFlag = False,
+    list_rules: ListRulesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Check rendered Containerfiles and their files against the rules of bootc images.

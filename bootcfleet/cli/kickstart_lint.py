@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bootcfleet.cli.fleet_options import InventoryFile
-from bootcfleet.cli.image_lint import LintFormat
+from bootcfleet.cli.lint_options import FindingsFile, How, LintFormat, ListRulesFlag, StrictFlag
 from bootcfleet.cli.output import JsonFlag
 
 
@@ -36,16 +35,10 @@ def lint(
             "--var", help="NAME=VALUE of a template's variable; repeatable.", show_default=False
         ),
     ] = None,
-    how: Annotated[
-        LintFormat, typer.Option("--format", "-f", help="How to print the findings.")
-    ] = LintFormat.TEXT,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the findings into this file.")
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
-    list_rules: Annotated[
-        bool, typer.Option("--list-rules", help="Print every rule, with reason and remedy.")
-    ] = False,
+    how: How = LintFormat.TEXT,
+    output: FindingsFile = None,
+    strict: StrictFlag = False,
+    list_rules: ListRulesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Check kickstarts against Anaconda's parser and the rules of images.

@@ -1,9 +1,9 @@
-"""How findings are printed: those about images, and those about kickstarts."""
+"""How findings are printed: those about images, kickstarts and disks."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,19 @@ def print_reports(
     body: dict[str, Any] | None,
     file: Path | None,
 ) -> None:
-    """Print reports as text, or `body` (JSON or SARIF); with `file` into it, and text as well.
+    """Print reports as text, or `body`; see `print_findings`."""
+    print_findings(output, _text(reports), body, file)
+
+
+def print_findings(
+    output: Output, lines: Sequence[str], body: dict[str, Any] | None, file: Path | None
+) -> None:
+    """Print `lines`, or `body` (JSON or SARIF); with `file` into it, and the lines as well.
 
     Raises `FleetError` when the file cannot be written.
     """
     if file is not None:
-        text = _text(reports) if body is None else [json.dumps(body, indent=2, ensure_ascii=False)]
+        text = lines if body is None else [json.dumps(body, indent=2, ensure_ascii=False)]
         try:
             write_atomic(file, ("\n".join(text) + "\n").encode())
         except OSError as error:
@@ -45,7 +52,7 @@ def print_reports(
     elif body is not None:
         output.json(body)
     if body is None or file is not None:
-        for line in _text(reports):
+        for line in lines:
             output.line(line)
 
 
@@ -58,20 +65,18 @@ def _text(reports: Sequence[LintReport]) -> list[str]:
             lines.append(f"{where}: {one.severity.value} {one.rule}: {one.message}")
             lines.append(f"    {one.remedy}")
     for report in reports:
-        lines.append(f"{report.image}: {_summary(report)}")
+        lines.append(f"{report.image}: {summary(report.count, len(report.suppressed))}")
     lines += dict.fromkeys(note for report in reports for note in report.notes)
     return lines
 
 
-def _summary(report: LintReport) -> str:
-    counts = [
-        _count(report.count(Severity.ERROR), "error"),
-        _count(report.count(Severity.WARNING), "warning"),
-    ]
-    if report.count(Severity.INFO):
-        counts.append(f"{report.count(Severity.INFO)} info")
-    if report.suppressed:
-        counts.append(f"{len(report.suppressed)} suppressed")
+def summary(count: Callable[[Severity], int], suppressed: int = 0) -> str:
+    """How many findings there are of each severity."""
+    counts = [_count(count(Severity.ERROR), "error"), _count(count(Severity.WARNING), "warning")]
+    if count(Severity.INFO):
+        counts.append(f"{count(Severity.INFO)} info")
+    if suppressed:
+        counts.append(f"{suppressed} suppressed")
     return ", ".join(counts)
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from bootcfleet.domain.build import LastBuild
 from bootcfleet.domain.buildid import short
-from bootcfleet.domain.image import Resolved
 from bootcfleet.domain.lock import Lock, Pin
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.errors import FleetError, UsageError
-
-#: Asks a registry what a reference is now; `RegistryClient.resolve` does.
-Resolve = Callable[[ImageRef], Resolved]
+from bootcfleet.ops.lock import Resolve
 
 
 @dataclass(frozen=True)
