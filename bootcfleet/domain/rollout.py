@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 
 from bootcfleet.domain.waves import RolloutPolicy, Wave
@@ -29,9 +30,16 @@ class HostPhase(StrEnum):
     """Where a host stands; the last six are ends."""
 
     PENDING = "pending"
+    #: It could not be reached when its turn came; taken in when it returns while the rollout is
+    #: open.
+    DEFERRED = "deferred"
     STAGING = "staging"
+    #: Verified: the planned digest is staged (or the rollback queued); its reboot is due.
+    STAGED = "staged"
+    DRAINING = "draining"
     REBOOTING = "rebooting"
     CHECKING = "checking"
+    UNDRAINING = "undraining"
     REVERTING = "reverting"
     UPDATED = "updated"
     UNCHANGED = "unchanged"
@@ -52,6 +60,18 @@ ENDS = frozenset(
     }
 )
 
+#: Phases in which a host does not do its work: they use up the disruption budget.
+AWAY = frozenset(
+    {
+        HostPhase.DEFERRED,
+        HostPhase.DRAINING,
+        HostPhase.REBOOTING,
+        HostPhase.CHECKING,
+        HostPhase.UNDRAINING,
+        HostPhase.REVERTING,
+    }
+)
+
 #: Ends that use up the failure budget.
 FAILURES = frozenset({HostPhase.ROLLED_BACK, HostPhase.FAILED})
 
@@ -60,7 +80,9 @@ FAILURES = frozenset({HostPhase.ROLLED_BACK, HostPhase.FAILED})
 class Observation:
     """What a host said about itself, at one moment.
 
-    Digests are those of ``bootc status``.
+    Digests are those of ``bootc status``.  `boot_id` is the kernel's, and with ``+N`` behind it
+    after the N-th soft reboot of that boot.  `download_only`: what is staged will not be booted
+    before ``bootc upgrade --from-downloaded``.
     """
 
     boot_id: str
@@ -68,6 +90,8 @@ class Observation:
     staged: str | None = None
     rollback: str | None = None
     rollback_queued: bool = False
+    download_only: bool = False
+    soft_reboot_capable: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +102,8 @@ class Target:
     manifest of the host's own platform); `before` is the digest it ran when the
     plan was made, `boot_id` the boot that it ran it in.  `reason` is for people.
     `system_state` is what ``systemctl is-system-running`` said before: a host that
-    was degraded already is not failed for being so still.
+    was degraded already is not failed for being so still.  `version` is bootc's.  `zone` is
+    the host's own time zone; `timer` is whether ``bootc-fetch-apply-updates.timer`` was active.
     """
 
     host: str
@@ -88,6 +113,9 @@ class Target:
     boot_id: str
     reason: str
     system_state: str = "running"
+    version: str = "unknown"
+    zone: str | None = None
+    timer: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +125,9 @@ class HostState:
     `attempted` says that a staging command has returned (so that "nothing is
     staged" afterwards is an answer, and not a command that a crash kept from
     being sent).  `bad_boot_id` is the boot in which its checks failed, while it
-    goes back.
+    goes back.  `tries` counts the transient failures in this phase, and before `not_before` it is
+    not tried again.  `drained`: the drain hooks have run, and the undrain hooks are still due.
+    `down`: it does not answer, or is not healthy, and is not available to its users.
     """
 
     phase: HostPhase = HostPhase.PENDING
@@ -106,6 +136,10 @@ class HostState:
     fault: HostFault | None = None
     bad_boot_id: str | None = None
     evidence: tuple[str, ...] = ()
+    tries: int = 0
+    not_before: datetime | None = None
+    drained: bool = False
+    down: bool = False
 
     @property
     def ended(self) -> bool:

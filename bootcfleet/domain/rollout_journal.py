@@ -1,0 +1,92 @@
+"""The journal of a rollout: what is written down before each act, and what was judged after it.
+
+Entries are only ever appended.  The state of a rollout is its record and all its entries,
+one after the other (`domain/rollout_replay.py`): whoever reads them knows as much as the
+controller that wrote them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class EntryKind(StrEnum):
+    """What an entry says.  The bodies' keys are stable."""
+
+    #: A host came to a state; body: the fields of `HostState` as JSON.
+    HOST = "host"
+    #: What a host is to become, found when it returned; body: the fields of `Target`.
+    TARGET = "target"
+    #: A wave came to a phase; body: ``wave`` (number), ``phase``, ``message``.
+    WAVE = "wave"
+    #: The policy stopped the rollout; body: ``reason``.
+    HALTED = "halted"
+    #: A controller took the rollout up; body: ``controller``, ``pid``, ``version``.
+    STARTED = "started"
+    #: A controller let go of it before its end; body: ``reason``.
+    STOPPED = "stopped"
+    #: What people ask of the controller; bodies: ``reason``; for APPROVED ``wave`` as well.
+    PAUSED = "paused"
+    UNPAUSED = "unpaused"
+    APPROVED = "approved"
+    ABORTED = "aborted"
+    #: A host that ended badly is to be taken up again.
+    RETRY = "retry"
+    #: What was found out about a host; body: the fields of `HostEvidence`.
+    EVIDENCE = "evidence"
+    #: Something to be known, and not to be decided from; body: ``message``, ``kind``.
+    NOTE = "note"
+    #: All hosts have ended; body: ``outcome`` (done, failed, halted, aborted).
+    FINISHED = "finished"
+
+
+#: What other processes than the controller may write.
+REQUESTS = frozenset(
+    {
+        EntryKind.PAUSED,
+        EntryKind.UNPAUSED,
+        EntryKind.APPROVED,
+        EntryKind.ABORTED,
+        EntryKind.RETRY,
+    }
+)
+
+
+class WavePhase(StrEnum):
+    """Where a wave stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    BAKING = "baking"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """One entry.  `number` counts from 1 within the rollout; `at` is in UTC."""
+
+    number: int
+    at: datetime
+    kind: EntryKind
+    host: str = ""
+    actor: str = ""
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RolloutRecord:
+    """What is written once, when a rollout is begun.
+
+    `body` is the plan as JSON (`domain/rollout_replay.py` reads and writes it): policy, waves,
+    targets, the hosts' connections, the states of hosts that stay out.
+    """
+
+    id: str
+    operation: str
+    at: datetime
+    actor: str
+    body: Mapping[str, Any] = field(default_factory=dict)
