@@ -184,7 +184,7 @@ class Budgets:
     (one registry mirror a site).
     """
 
-    max_failures: Limit = Limit(0)
+    max_failures: Limit = field(default_factory=lambda: Limit(0))
     max_unavailable: Limit | None = None
     group_by: tuple[str, ...] = ()
     per_group: Limit | None = None

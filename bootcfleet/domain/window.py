@@ -29,14 +29,14 @@ class Windows:
     zone: str = "UTC"
     blackout: tuple[tuple[date, date], ...] = ()
 
-    def open_at(self, now: datetime, host_zone: str | None = None) -> bool:  # noqa: ARG002
+    def open_at(self, now: datetime, host_zone: str | None = None) -> bool:
         """Whether a reboot may begin at `now` (aware)."""
         raise NotImplementedError
 
-    def next_opening(self, now: datetime, host_zone: str | None = None) -> datetime | None:  # noqa: ARG002
+    def next_opening(self, now: datetime, host_zone: str | None = None) -> datetime | None:
         """When a reboot may begin, from `now` on; `now` itself when it is open; None for never."""
         raise NotImplementedError
 
-    def closing(self, now: datetime, host_zone: str | None = None) -> datetime | None:  # noqa: ARG002
+    def closing(self, now: datetime, host_zone: str | None = None) -> datetime | None:
         """When the window that is open at `now` closes; None without windows."""
         raise NotImplementedError
