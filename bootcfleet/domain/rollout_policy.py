@@ -129,6 +129,45 @@ class Hook:
     timeout: float = 300.0
 
 
+class NotifyForm(StrEnum):
+    """What the body of a webhook looks like."""
+
+    #: The event as an object: `domain/notify.py`.
+    JSON = "json"
+    #: An incoming webhook of Slack.
+    SLACK = "slack"
+    #: An incoming webhook of Mattermost.
+    MATTERMOST = "mattermost"
+
+
+class NotifyEvent(StrEnum):
+    """What somebody may want to be told of."""
+
+    STARTED = "started"
+    WAVE_FINISHED = "wave-finished"
+    #: A wave waits for ``rollout approve``.
+    APPROVAL = "approval"
+    HALTED = "halted"
+    HOST_FAILED = "host-failed"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class NotifyTarget:
+    """A webhook, and what it is told.
+
+    One of `url` and `url_env` is set; `url_env` and `token_env` name environment variables of the
+    controller, so that no secret comes into the journal.  The token goes as a bearer token.
+    Without `events` it is told of all of them.
+    """
+
+    form: NotifyForm = NotifyForm.JSON
+    url: str = ""
+    url_env: str = ""
+    token_env: str = ""
+    events: tuple[NotifyEvent, ...] = ()
+
+
 @dataclass(frozen=True)
 class WaveRule:
     """A wave of the policy: who is in it, and what its end must look like.
@@ -224,5 +263,5 @@ class RolloutPolicy:
     soft_reboot: SoftReboot = SoftReboot.NEVER
     drain: tuple[Hook, ...] = ()
     undrain: tuple[Hook, ...] = ()
-    #: Names of webhooks and their form are `notify:`; see `domain/notify.py`.
-    notify: tuple[str, ...] = ()
+    #: Webhooks that are told how it goes; see `domain/notify.py`.
+    notify: tuple[NotifyTarget, ...] = ()
