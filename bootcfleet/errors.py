@@ -110,6 +110,9 @@ class HostFault(StrEnum):
     NOT_ROOT = "not-root"
     GARBAGE_OUTPUT = "garbage-output"
     LOCK_HELD = "lock-held"
+    #: Another rollout has locked it (`drivers/hostlock.py`); `LOCK_HELD` is bootc's own lock.
+    LOCKED = "locked"
+    HOOK_FAILED = "hook-failed"
     NO_SPACE = "no-space"
     REGISTRY = "registry"
     IMAGE_NOT_FOUND = "image-not-found"
