@@ -20,9 +20,10 @@ from bootcfleet.cli.fleet_view import (
 from bootcfleet.cli.output import Output, ask_secret
 from bootcfleet.cli.progress import HostProgress
 from bootcfleet.domain.inventory import Host
+from bootcfleet.domain.limit import Limit
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.domain.rollout import FAILURES, HostPhase, Operation
-from bootcfleet.domain.waves import Limit, RolloutPolicy, Timeouts
+from bootcfleet.domain.rollout_policy import Budgets, OnFailure, RolloutPolicy, Timeouts
 from bootcfleet.drivers.command import CommandResult
 from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.errors import ExitCode, FleetError, HostError
@@ -50,8 +51,8 @@ class Pace:
         return RolloutPolicy(
             canary=None if self.canary.strip() in {"0", "0%"} else Limit.parse(self.canary),
             batch=Limit.parse(self.batch),
-            max_failures=self.max_failures,
-            revert=self.revert,
+            budgets=Budgets(max_failures=Limit(self.max_failures)),
+            on_failure=OnFailure.ROLLBACK if self.revert else OnFailure.LEAVE,
             timeouts=Timeouts(boot=self.boot_timeout),
         )
 

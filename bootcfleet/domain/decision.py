@@ -21,6 +21,7 @@ from bootcfleet.domain.rollout import (
     Rollout,
     Target,
 )
+from bootcfleet.domain.rollout_policy import OnFailure
 from bootcfleet.errors import HostFault
 
 
@@ -194,7 +195,10 @@ def judge_checks(
     )
     match rollout.operation:
         case Operation.UPGRADE | Operation.SWITCH:
-            if rollout.policy.revert and rollout.targets[host].before != seen.booted:
+            if (
+                rollout.policy.on_failure is OnFailure.ROLLBACK
+                and rollout.targets[host].before != seen.booted
+            ):
                 return going_back
             return replace(going_back, phase=HostPhase.FAILED)
         case Operation.ROLLBACK | Operation.REBOOT:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
-from bootcfleet.domain.waves import RolloutPolicy, Wave
+from bootcfleet.domain.rollout_policy import RolloutPolicy
+from bootcfleet.domain.waves import Wave
 from bootcfleet.errors import HostFault
 
 
@@ -214,7 +215,8 @@ def over_budget(rollout: Rollout) -> str | None:
             bad = [h for h in wave.hosts if rollout.state(h).phase in FAILURES]
             if bad:
                 return f"the canary {', '.join(bad)} failed"
-    failed, allowed = rollout.failures, rollout.policy.max_failures
+    failed = rollout.failures
+    allowed = rollout.policy.budgets.max_failures.of(len(rollout.targets))
     if failed > allowed:
         noun = "host" if failed == 1 else "hosts"
         return f"{failed} {noun} failed and the failure budget is {allowed}"

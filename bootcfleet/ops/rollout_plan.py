@@ -19,7 +19,8 @@ from bootcfleet.domain.rollout import (
     Rollout,
     Target,
 )
-from bootcfleet.domain.waves import RolloutPolicy, plan_waves
+from bootcfleet.domain.rollout_policy import RolloutPolicy
+from bootcfleet.domain.waves import plan_waves
 from bootcfleet.drivers.bootc import HostFacts
 from bootcfleet.errors import FleetError, HostError, HostFault
 from bootcfleet.ops.fanout import gather

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootcfleet.domain.decision import ActionKind, decide, judge_checks, next_actions
+from bootcfleet.domain.limit import Limit
 from bootcfleet.domain.rollout import (
     HostPhase,
     HostState,
@@ -19,7 +20,8 @@ from bootcfleet.domain.rollout import (
     Transition,
     apply,
 )
-from bootcfleet.domain.waves import Limit, RolloutPolicy, plan_waves
+from bootcfleet.domain.rollout_policy import Budgets, RolloutPolicy
+from bootcfleet.domain.waves import plan_waves
 from bootcfleet.errors import HostFault
 
 OLD, NEW, OTHER = ("sha256:" + c * 64 for c in "abc")
@@ -122,7 +124,8 @@ def test_after_a_rollback_nothing_goes_forward_again(operation: Operation) -> No
 
 
 def test_a_failed_canary_halts_whatever_the_budget() -> None:
-    policy = RolloutPolicy(canary=Limit(1), batch=Limit(2), max_failures=5)
+    budgets = Budgets(max_failures=Limit(5))
+    policy = RolloutPolicy(canary=Limit(1), batch=Limit(2), budgets=budgets)
     hosts = ("a", "b", "c")
     plan = replace(rollout(hosts=hosts), policy=policy, waves=plan_waves(hosts, policy))
     plan = apply(plan, Transition("a", HostState(HostPhase.FAILED)))

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootcfleet.domain.waves import Limit, RolloutPolicy, plan_waves
+from bootcfleet.domain.limit import Limit
+from bootcfleet.domain.rollout_policy import RolloutPolicy
+from bootcfleet.domain.waves import plan_waves
 from bootcfleet.errors import UsageError
 
 
@@ -47,7 +49,7 @@ HOSTS = tuple(f"h{n}" for n in range(12))
     ],
 )
 def test_waves(canary: str | None, batch: str, expected: list[int]) -> None:
-    policy = RolloutPolicy(Limit.parse(canary) if canary else None, Limit.parse(batch))
+    policy = RolloutPolicy(canary=Limit.parse(canary) if canary else None, batch=Limit.parse(batch))
     waves = plan_waves(HOSTS, policy)
     assert [len(wave.hosts) for wave in waves] == expected
     assert waves[0].canary is (canary in {"1", "2", "1%"})

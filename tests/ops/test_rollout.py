@@ -10,10 +10,11 @@ import pytest
 from bootcfleet.domain.event import Event
 from bootcfleet.domain.image import Resolved
 from bootcfleet.domain.inventory import Host
+from bootcfleet.domain.limit import Limit
 from bootcfleet.domain.policy import HealthCheck
 from bootcfleet.domain.reference import Digest, ImageRef, Platform
 from bootcfleet.domain.rollout import HostPhase, Operation, Rollout
-from bootcfleet.domain.waves import Limit, RolloutPolicy, Timeouts
+from bootcfleet.domain.rollout_policy import Budgets, RolloutPolicy, Timeouts
 from bootcfleet.errors import HostError, HostFault
 from bootcfleet.ops.fleet import Fleet
 from bootcfleet.ops.rollout_plan import Plan, plan_rollout
@@ -62,7 +63,7 @@ class World:
         policy = RolloutPolicy(
             canary=options.pop("canary", None),
             batch=Limit(100, percent=True),
-            max_failures=options.pop("max_failures", 0),
+            budgets=Budgets(max_failures=Limit(options.pop("max_failures", 0))),
             timeouts=Timeouts(boot=60, settle=10),
         )
         resolve = options.pop("resolve", None) or resolver(digest)
