@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from bootcfleet.cli.liveview import LiveView
 from bootcfleet.cli.output import Output
 from bootcfleet.domain.event import Event
+from bootcfleet.domain.plaintext import one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -16,42 +17,19 @@ _OUTPUT = "disk.build.output"
 _STEP = "disk.build.step"
 
 
-class DiskProgressView:
+class DiskProgressView(LiveView):
     """Shows a build's events.  On a terminal: a bar with pipeline and stage."""
 
     def __init__(self, output: Output) -> None:
-        self._output = output
+        super().__init__(output)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._pipeline = ""
 
-    def __enter__(self) -> Self:
-        if self._output.terminal:
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-            self._bar = Progress(
-                BarColumn(bar_width=30),
-                TextColumn("{task.percentage:>3.0f} %"),
-                TimeElapsedColumn(),
-                TextColumn("{task.description}", markup=False),
-                transient=True,
-            )
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
     def event(self, event: Event) -> None:
         """Take an event in; an `Emit`, called from several threads."""
-        if self._bar is not None:
-            self._draw(self._bar, event)
+        if self.live:
+            self._draw(self._view(), event)
         elif self._output.as_json:
             self._output.event(event)
         elif event.kind == _PROGRESS:
@@ -70,15 +48,27 @@ class DiskProgressView:
         self._output.event(Event(event.kind, event.subject, f"{count}{pipeline}"))
 
     def _draw(self, bar: Progress, event: Event) -> None:
-        from rich.text import Text
-
         if event.kind == _STEP:
-            bar.console.print(Text(f"{event.subject}: {event.message}"))
+            self.above(f"{event.subject}: {event.message}")
             if self._task is not None:
                 bar.remove_task(self._task)
-            self._task = bar.add_task(event.message, total=1.0)
+            self._task = bar.add_task(one_line(event.message), total=1.0)
         elif event.kind == _PROGRESS and self._task is not None:
             fraction = float(event.data.get("fraction", 0.0))
-            bar.update(self._task, completed=fraction, description=event.message)
+            bar.update(self._task, completed=fraction, description=one_line(event.message))
         elif event.kind != _OUTPUT:
-            bar.console.print(Text(f"{event.subject}: {event.message}"))
+            self.above(f"{event.subject}: {event.message}")
+
+    def _view(self) -> Progress:
+        """The bar; it is drawn by this view, and not by itself."""
+        if self._bar is None:
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._bar = Progress(
+                BarColumn(bar_width=30),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TimeElapsedColumn(),
+                TextColumn("{task.description}", markup=False),
+                auto_refresh=False,
+            )
+        return self._bar

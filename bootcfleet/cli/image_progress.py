@@ -6,15 +6,15 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from bootcfleet.cli.liveview import LiveView
 from bootcfleet.cli.output import Output
 from bootcfleet.domain.event import Event
+from bootcfleet.domain.plaintext import one_line
 
 if TYPE_CHECKING:
     from rich.console import Group
-    from rich.live import Live
 
 _STARTED = "image.build.started"
 _OUTPUT = "image.build.output"
@@ -33,33 +33,15 @@ class _Row:
     line: str = ""
 
 
-class BuildProgress:
+class BuildProgress(LiveView):
     """Shows a build's events.  On a terminal: what ended scrolls by, what runs stays below."""
 
     def __init__(self, output: Output, images: Sequence[str]) -> None:
-        self._output = output
+        super().__init__(output)
         self._images = len(images)
         self._rows: dict[str, _Row] = {}
         self._ended = 0
         self._lock = threading.Lock()
-        self._live: Live | None = None
-
-    def __enter__(self) -> Self:
-        if self._output.terminal:
-            from rich.live import Live
-
-            self._live = Live(get_renderable=self._view, refresh_per_second=4, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def event(self, event: Event) -> None:
         """Take an event in; an `Emit`, called from several threads."""
@@ -71,19 +53,11 @@ class BuildProgress:
             elif event.kind in _ENDED:
                 self._rows.pop(event.subject, None)
                 self._ended += 1
-        if self._live is None:
+        if not self.live:
             self._output.event(event)
         elif event.kind != _OUTPUT or event.data.get("stream") == "bootcfleet":
-            self._above(event)
-
-    def _above(self, event: Event) -> None:
-        """Print a line above the live view."""
-        from rich.text import Text
-
-        if self._live is None:
-            return
-        style = _STYLES.get(str(event.data.get("outcome", "")), "")
-        self._live.console.print(Text(f"{event.subject}: {event.message}", style=style))
+            style = _STYLES.get(str(event.data.get("outcome", "")), "")
+            self.above(f"{event.subject}: {event.message}", style)
 
     def _view(self) -> Group:
         from rich.console import Group
@@ -100,7 +74,9 @@ class BuildProgress:
         table.add_column(no_wrap=True, justify="right")
         table.add_column(no_wrap=True, overflow="ellipsis")
         for name, since, line in rows[:_VISIBLE]:
-            table.add_row(Text(f"  {name}"), Text(f"{now - since:.0f} s"), Text(line, style="dim"))
+            table.add_row(
+                Text(f"  {name}"), Text(f"{now - since:.0f} s"), Text(one_line(line), style="dim")
+            )
         if len(rows) > _VISIBLE:
             table.add_row(Text(f"  and {len(rows) - _VISIBLE} more"))
         return Group(title, table)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from bootcfleet.cli.liveview import LiveView
 from bootcfleet.cli.output import Output
 from bootcfleet.domain.event import Event
+from bootcfleet.domain.plaintext import one_line
 from bootcfleet.domain.rollout import ENDS
 
 if TYPE_CHECKING:
     from rich.console import Group
-    from rich.live import Live
 
 #: Event kinds that end a host.
 _ENDED = frozenset(f"host.{phase}" for phase in ENDS)
@@ -20,32 +20,14 @@ _ENDED = frozenset(f"host.{phase}" for phase in ENDS)
 _VISIBLE = 12
 
 
-class HostProgress:
+class HostProgress(LiveView):
     """Shows events as they come.  On a terminal: what ended scrolls by, what runs stays below."""
 
     def __init__(self, output: Output, hosts: int) -> None:
-        self._output = output
+        super().__init__(output)
         self._hosts = hosts
         self._running: dict[str, tuple[str, float]] = {}
         self._ended = 0
-        self._live: Live | None = None
-
-    def __enter__(self) -> Self:
-        if self._output.terminal:
-            from rich.live import Live
-
-            self._live = Live(get_renderable=self._view, refresh_per_second=4, transient=True)
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
 
     def event(self, event: Event) -> None:
         """Take an event in; an `Emit`."""
@@ -54,15 +36,12 @@ class HostProgress:
             self._ended += 1
         elif event.subject:
             self._running[event.subject] = (event.message, time.monotonic())
-        if self._live is None:
+        if not self.live:
             # Hosts that a halt left alone are named together at the end.
             if self._output.as_json or event.kind != "host.skipped":
                 self._output.event(event)
         elif event.kind != "host.skipped" and (event.kind in _ENDED or not event.subject):
-            from rich.text import Text
-
-            text = f"{event.subject}: {event.message}" if event.subject else event.message
-            self._live.console.print(Text(text))
+            self.above(f"{event.subject}: {event.message}" if event.subject else event.message)
 
     def _view(self) -> Group:
         from rich.console import Group
@@ -71,7 +50,11 @@ class HostProgress:
         now = time.monotonic()
         running = list(self._running.items())
         lines = [
-            Text(f"  {host}: {message} ({now - since:.0f} s)", overflow="ellipsis", no_wrap=True)
+            Text(
+                f"  {one_line(f'{host}: {message}')} ({now - since:.0f} s)",
+                overflow="ellipsis",
+                no_wrap=True,
+            )
             for host, (message, since) in running[:_VISIBLE]
         ]
         if len(running) > _VISIBLE:

@@ -1,0 +1,66 @@
+"""The frame of a live view: what is under way stays at the foot of the terminal, the rest scrolls.
+
+Without a terminal there is no view, and events go to `Output` as lines.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from bootcfleet.cli.output import Output
+from bootcfleet.domain.plaintext import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+
+class LiveView:
+    """A context manager that draws `_view()` four times a second while it is open.
+
+    `console` is for tests; otherwise it is rich's own of standard output.
+    """
+
+    def __init__(self, output: Output, console: Console | None = None) -> None:
+        self._output = output
+        self._console = console
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        if self._output.terminal or self._console is not None:
+            from rich.live import Live
+
+            self._live = Live(
+                console=self._console,
+                get_renderable=self._view,
+                refresh_per_second=4,
+                transient=True,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    @property
+    def live(self) -> bool:
+        """Whether it draws."""
+        return self._live is not None
+
+    def above(self, text: str, style: str = "") -> None:
+        """Print a line that scrolls by above the view; nothing in it is obeyed."""
+        if self._live is not None:
+            from rich.text import Text
+
+            self._live.console.print(Text(one_line(text), style=style))
+
+    def _view(self) -> RenderableType:
+        """What is under way."""
+        raise NotImplementedError

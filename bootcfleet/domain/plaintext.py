@@ -1,0 +1,23 @@
+"""Text from hosts, registries and files, made safe to show: nothing in it is obeyed."""
+
+from __future__ import annotations
+
+import re
+
+#: Escape sequences of a terminal (ECMA-48): CSI, OSC with its end, and those of two characters.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[0-Z\\-~])")
+
+
+def one_line(text: str, most: int | None = None) -> str:
+    """`text` on one line, without escape sequences, control characters and changes of direction.
+
+    Escape sequences vanish, runs of white space become one space, and whatever else is not
+    printable becomes U+FFFD.  More than `most` characters are cut, with an ellipsis as the last.
+    """
+    if most is not None and len(text) > 8 * most:
+        text = text[: 8 * most] + "…"
+    words = " ".join(_ESCAPES.sub("", text).split())
+    plain = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in words)
+    if most is not None and len(plain) > most:
+        return plain[: max(0, most - 1)] + "…"
+    return plain
