@@ -2,8 +2,8 @@
 
 The journal holds intent, the host holds truth.  `HostState` is what we intend
 and have judged; `Observation` is what a host said about itself.  What to do
-next is decided from both by `domain/decision.py`.  A `Transition` is the unit
-that a journal stores.
+next is decided from both by `domain/rollout_step.py`.  It is changed only by
+entries of its journal (`domain/rollout_replay.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
+from bootcfleet.domain.image import Resolved
+from bootcfleet.domain.inventory import Host
+from bootcfleet.domain.rollout_journal import WavePhase
 from bootcfleet.domain.rollout_policy import RolloutPolicy
 from bootcfleet.domain.waves import Wave
 from bootcfleet.errors import HostFault
@@ -129,6 +133,7 @@ class HostState:
     goes back.  `tries` counts the transient failures in this phase, and before `not_before` it is
     not tried again.  `drained`: the drain hooks have run, and the undrain hooks are still due.
     `down`: it does not answer, or is not healthy, and is not available to its users.
+    `then` is what a host that is drained or undrained comes to after it.
     """
 
     phase: HostPhase = HostPhase.PENDING
@@ -141,24 +146,37 @@ class HostState:
     not_before: datetime | None = None
     drained: bool = False
     down: bool = False
+    then: HostPhase | None = None
 
     @property
     def ended(self) -> bool:
         """Whether nothing more will be done with the host."""
         return self.phase in ENDS
 
+    @property
+    def away(self) -> bool:
+        """Whether the host is not there for its users: it uses up the disruption budget."""
+        return self.phase in AWAY or self.down or self.drained
+
 
 @dataclass(frozen=True)
-class Transition:
-    """One entry of a rollout's journal: a host came to a state."""
+class WaveState:
+    """Where a wave stands, since when, and what it waits for."""
 
-    host: str
-    state: HostState
+    phase: WavePhase = WavePhase.WAITING
+    since: datetime | None = None
+    message: str = ""
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """A plan, and how far it has come.  Changed only by `apply` and `halt`."""
+    """A plan, and how far it has come.
+
+    `hosts` are all that take part, `targets` what the plan makes of those that could be asked.
+    `resolved` is what each reference was when the plan was made: a host that comes later gets
+    the same.  `reference` is where a switch goes.  `unwind`: hosts that were updated go back too.
+    `number` is the newest journal entry that is in it.
+    """
 
     id: str
     operation: Operation
@@ -167,10 +185,31 @@ class Rollout:
     targets: Mapping[str, Target]
     states: Mapping[str, HostState] = field(default_factory=dict)
     halted: str | None = None
+    hosts: Mapping[str, Host] = field(default_factory=dict)
+    resolved: Mapping[str, Resolved] = field(default_factory=dict)
+    reference: str | None = None
+    began: datetime | None = None
+    actor: str = ""
+    wave_states: Mapping[int, WaveState] = field(default_factory=dict)
+    approved: frozenset[int] = frozenset()
+    paused: str | None = None
+    unwind: bool = False
+    outcome: str | None = None
+    evidence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    number: int = 0
 
     def state(self, host: str) -> HostState:
         """The state of a host; a host that nothing happened to is pending."""
-        return self.states.get(host, HostState())
+        return self.states.get(host, _PENDING)
+
+    def wave_state(self, number: int) -> WaveState:
+        """Where a wave stands."""
+        return self.wave_states.get(number, _WAITING)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every host that takes part or was meant to."""
+        return tuple(dict.fromkeys((*self.hosts, *self.targets, *self.states)))
 
     def count(self, *phases: HostPhase) -> int:
         """How many hosts are in one of `phases`."""
@@ -184,7 +223,7 @@ class Rollout:
     @property
     def finished(self) -> bool:
         """Whether every host has ended."""
-        return all(self.state(host).ended for host in self.targets)
+        return all(self.state(host).ended for host in self.names)
 
     @property
     def wave(self) -> Wave | None:
@@ -193,6 +232,18 @@ class Rollout:
             if not all(self.state(host).ended for host in wave.hosts):
                 return wave
         return None
+
+
+_PENDING = HostState()
+_WAITING = WaveState()
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One entry of a rollout's journal: a host came to a state."""
+
+    host: str
+    state: HostState
 
 
 def apply(rollout: Rollout, transition: Transition) -> Rollout:

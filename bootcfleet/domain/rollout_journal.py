@@ -78,6 +78,15 @@ class JournalEntry:
 
 
 @dataclass(frozen=True)
+class NewEntry:
+    """An entry that is to be appended; `body` must be what JSON can hold, and gives back."""
+
+    kind: EntryKind
+    host: str = ""
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class RolloutRecord:
     """What is written once, when a rollout is begun.
 
