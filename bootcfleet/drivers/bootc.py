@@ -26,16 +26,16 @@ _REFUSES_FORMAT = re.compile(r"Unsupported format version|unexpected argument '-
 
 #: One round trip for all that a look at a host needs.  No pipes or redirections, so that any
 #: shell can run it; each part begins with a line that no command prints.
-_MARK = "--8<-- bootcfleet"
-_FACTS = "; ".join(
+MARK = "--8<-- bootcfleet"
+FACTS_SCRIPT = "; ".join(
     [
-        f"echo '{_MARK} boot_id'",
+        f"echo '{MARK} boot_id'",
         f"cat {BOOT_ID}",
-        f"echo '{_MARK} stat'",
+        f"echo '{MARK} stat'",
         "cat /proc/stat",
-        f"echo '{_MARK} version'",
+        f"echo '{MARK} version'",
         "bootc --version",
-        f"echo '{_MARK} status'",
+        f"echo '{MARK} status'",
         " ".join(STATUS),
     ]
 )
@@ -83,8 +83,16 @@ class BootcHost:
 
         Raises `HostError` whose fault says what is the matter.
         """
-        result = self._run(["sh", "-c", _FACTS], self._timeout, waits_for_lock=True)
-        parts = _parts(result.stdout)
+        return self.read_facts(
+            self._run(["sh", "-c", FACTS_SCRIPT], self._timeout, waits_for_lock=True)
+        )
+
+    def read_facts(self, result: CommandResult) -> HostFacts:
+        """What `FACTS_SCRIPT` said, by itself or within a longer script (`drivers/hostprobe.py`).
+
+        Its exit code and standard error must be those of ``bootc status``.  Raises `HostError`.
+        """
+        parts = facts_parts(result.stdout)
         # What is said of a failure is bootc's own words, not the counters of /proc/stat.
         status = self._status(replace(result, stdout=parts.get("status", "")))
         return HostFacts(
@@ -327,9 +335,9 @@ class BootcHost:
         )
 
 
-def _parts(text: str) -> dict[str, str]:
+def facts_parts(text: str) -> dict[str, str]:
     """The sections of the facts script's output; what stands before the first is dropped."""
-    pieces = re.split(rf"^{re.escape(_MARK)} (\w+)$\n?", text, flags=re.MULTILINE)[1:]
+    pieces = re.split(rf"^{re.escape(MARK)} (\w+)$\n?", text, flags=re.MULTILINE)[1:]
     return dict(zip(pieces[::2], pieces[1::2], strict=True))
 
 
