@@ -38,5 +38,12 @@ class Limit:
             return max(1, -(-hosts * self.number // 100)) if self.number else 0
         return min(self.number, hosts) if hosts else self.number
 
+    def at_most(self, hosts: int) -> int:
+        """How many of `hosts` may be away by this: percentages rounded down, at least one.
+
+        A maximum of 25 % of 5 hosts is one host: two would be 40 %.
+        """
+        return max(1, hosts * self.number // 100) if self.percent else self.number
+
     def __str__(self) -> str:
         return f"{self.number}%" if self.percent else str(self.number)

@@ -172,14 +172,17 @@ class NotifyTarget:
 class WaveRule:
     """A wave of the policy: who is in it, and what its end must look like.
 
-    `selector` is as on the command line; without one it is all hosts that are in no earlier
-    wave.  `limit` counts the hosts that match `selector` in the whole rollout.  `success` is the
-    least percentage of its hosts that must end well; `bake` is in seconds.  `approve`: it
-    starts only after ``rollout approve``.  `before` and `after` are hooks on the controller.
+    `selector`, `groups` and `hosts` (names and globs) are as on the command line; without any of
+    them it is all hosts that are in no earlier wave.  `limit` counts the hosts that are chosen so
+    in the whole rollout.  `success` is the least percentage of its hosts that must end well;
+    `bake` is in seconds.  `approve`: it starts only after ``rollout approve``.  `before` and
+    `after` are hooks on the controller.
     """
 
     name: str = ""
     selector: str = ""
+    groups: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     limit: Limit | None = None
     success: int | None = None
     bake: float | None = None
@@ -241,7 +244,7 @@ class RolloutPolicy:
 
     Without `waves`, `canary` hosts go first and then `batch` at a time; with them, who is in
     none of them goes last, in steps of `batch`.  A failed canary (the first wave of the two) always
-    halts.
+    halts.  With `exclusive` (blue-green) each host must be chosen by exactly one of `waves`.
     """
 
     name: str = "default"
@@ -265,3 +268,4 @@ class RolloutPolicy:
     undrain: tuple[Hook, ...] = ()
     #: Webhooks that are told how it goes; see `domain/notify.py`.
     notify: tuple[NotifyTarget, ...] = ()
+    exclusive: bool = False
