@@ -42,6 +42,16 @@ def up(
     ask_sudo: Annotated[
         bool, typer.Option("--ask-sudo", help="Let sudo want a password: 'lab'.")
     ] = False,
+    timer: Annotated[
+        float | None,
+        typer.Option(
+            help="Let bootc's update timer fire every SECONDS, on hosts where it is active "
+            "(see `fleet enroll --pull`).",
+            min=0.2,
+            metavar="SECONDS",
+            show_default=False,
+        ),
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Run it in the background.")] = False,
     directory: Directory = None,
     as_json: JsonFlag = False,
@@ -54,7 +64,13 @@ def up(
     from bootcfleet.ops.labservice import LabOptions
 
     options = LabOptions(
-        hosts, image, not no_registry, registry_port, boot_seconds, "lab" if ask_sudo else None
+        hosts,
+        image,
+        not no_registry,
+        registry_port,
+        boot_seconds,
+        "lab" if ask_sudo else None,
+        timer,
     )
     run_up(_directory(directory), options, detach=detach, output=Output(as_json=as_json))
 

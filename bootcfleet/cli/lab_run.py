@@ -58,5 +58,6 @@ def _arguments(directory: Path, options: LabOptions) -> list[str]:
     words += ["--registry-port", str(options.registry_port)]
     words += ["--image", options.image] if options.image else []
     words += [] if options.registry else ["--no-registry"]
+    words += ["--timer", str(options.timer)] if options.timer is not None else []
     words += ["--ask-sudo"] if options.sudo_password else []
     return words

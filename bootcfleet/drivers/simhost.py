@@ -59,6 +59,24 @@ class Deployment:
 
 
 @dataclass
+class TimerUnit:
+    """``bootc-fetch-apply-updates.timer`` on a host; `drivers/simtimer.py` is what it does.
+
+    `since` is when it was activated, `fired` when it last fired (both monotonic, in seconds);
+    `masked` outlives a reboot, `masked_now` alone (``--runtime``) does not; `moved` counts
+    how often it rebooted the host.
+    """
+
+    enabled: bool = False
+    active: bool = False
+    masked: bool = False
+    masked_now: bool = False
+    since: float = 0.0
+    fired: float = 0.0
+    moved: int = 0
+
+
+@dataclass
 class SimHost:
     """One host.  Its methods may be called from several threads."""
 
@@ -77,6 +95,9 @@ class SimHost:
     on_reboot: Callable[[], None] = field(default=lambda: None)
     lock: threading.RLock = field(default_factory=threading.RLock)
     healed: threading.Condition = field(default_factory=threading.Condition)
+    #: What was written under /etc and /var, by path; it outlives reboots.
+    files: dict[str, bytes] = field(default_factory=dict)
+    timer: TimerUnit = field(default_factory=TimerUnit)
     _up_at: float = 0.0
 
     def has(self, fault: Fault) -> bool:
@@ -158,4 +179,7 @@ class SimHost:
             lost = self.has(Fault.DOES_NOT_RETURN)
             self._up_at = float("inf") if lost else time.monotonic() + seconds
             self.boot_time = time.time() + (0 if lost else seconds)
+            self.timer.masked_now = self.timer.masked
+            self.timer.active = self.timer.enabled and not self.timer.masked
+            self.timer.since = time.monotonic()
         self.on_reboot()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bootcfleet.domain.faults import Fault
-from bootcfleet.drivers import simbootc, simprobe
+from bootcfleet.drivers import simbootc, simfiles, simprobe, simtimer
 from bootcfleet.drivers.checkprobe import TITLE as PROBE
 from bootcfleet.drivers.simbootc import Said
 from bootcfleet.drivers.simhost import BAD_UNIT, SimHost
@@ -69,6 +69,8 @@ def _words(session: Session, words: list[str], *, root: bool) -> Said:
         case "sh" if words[1:2] == ["-c"] and len(words) > 2 and words[2].startswith(PROBE):
             asked = session.stdin.rest().decode("utf-8", "replace")
             return simprobe.answer(session.host, asked, lambda path: _file(session.host, path))
+        case "sh" if words[1:2] == ["-c"] and len(words) == 6 and simfiles.PUT in words[2]:
+            return simfiles.put(session.host, words[4], session.stdin.rest(), root=root)
         case "sh" | "bash" if words[1:2] == ["-c"] and len(words) > 2:
             return _script(session, words[2], root=root)
         case "bootc":
@@ -164,6 +166,12 @@ def _command(session: Session, words: list[str], *, root: bool) -> Said:
         case "journalctl":
             failed = "" if host.healthy else f"{BAD_UNIT}: Main process exited, status=1/FAILURE\n"
             return Said(f"-- Boot {host.boot_id.replace('-', '')} --\n{failed}")
+        case "mkdir" | "rm" | "rmdir":
+            paths = [word for word in arguments if not word.startswith("-")]
+            return simfiles.change(host, name, paths, force="-f" in arguments, root=root)
+        case "systemctl" if simtimer.TIMER in arguments:
+            verb, *options = [word for word in arguments if word != simtimer.TIMER] or [""]
+            return simtimer.systemctl(host, verb, options, root=root)
         case "systemctl":
             return _systemctl(host, arguments, root=root)
         case _:
@@ -183,8 +191,10 @@ def _cat(session: Session, paths: list[str]) -> Said:
 
 
 def _file(host: SimHost, path: str) -> str | None:
-    """The few files that a host has."""
+    """The few files that a host has, and what was written there."""
     version = host.booted.image.version or "0"
+    if path in host.files:
+        return host.files[path].decode("utf-8", "surrogateescape")
     return {
         "/proc/sys/kernel/random/boot_id": f"{host.boot_id}\n",
         "/proc/stat": f"cpu  1 2 3 4\nbtime {int(host.boot_time)}\nprocesses 42\n",
@@ -212,6 +222,8 @@ def _systemctl(host: SimHost, arguments: list[str], *, root: bool) -> Said:
             if not root:
                 return Said("", "Call to Reboot failed: Interactive authentication required.\n", 1)
             return Said(reboots=True)
+        case ["daemon-reload"]:
+            return Said() if root else Said("", "Interactive authentication required.\n", 1)
         case ["is-system-running"]:
             return Said("degraded\n", "", 1) if bad else Said("running\n")
         case ["is-active" | "is-failed" as verb]:

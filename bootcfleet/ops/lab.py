@@ -26,6 +26,7 @@ from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.drivers.simhost import Deployment, PullError, SimHost
 from bootcfleet.drivers.simpull import Puller
 from bootcfleet.drivers.simssh import SimSshServers
+from bootcfleet.drivers.simtimer import SimTimers
 from bootcfleet.drivers.sshkeys import make_key
 from bootcfleet.errors import FleetError, UsageError
 
@@ -58,6 +59,7 @@ class Lab:
         self.ports: dict[str, int] = {}
         self._registry: LabRegistry | None = None
         self._servers: SimSshServers | None = None
+        self._timers: SimTimers | None = None
         self.directory.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -122,8 +124,12 @@ class Lab:
         sudo_password: str | None = None,
         user: str = "admin",
         client: RegistryClient | None = None,
+        timer: float | None = None,
     ) -> None:
         """Boot hosts on an image (one for all, or by role) and write the inventory.
+
+        With `timer`, bootc's update timer fires every so many seconds on each host where it
+        is active; on none it is at first.
 
         Raises `FleetError` when an image cannot be pulled: a host cannot boot
         nothing.
@@ -150,6 +156,9 @@ class Lab:
             self.hosts[host.name] = sim
             self.ports[host.name] = self._servers.add(sim, key, other)
         self._servers.start()
+        if timer is not None:
+            self._timers = SimTimers(self.hosts.values(), timer)
+            self._timers.start()
         self._write(wanted, [key for key, _ in keys], user, ask=sudo_password is not None)
 
     def break_host(self, name: str, fault: FaultSpec | str) -> None:
@@ -177,6 +186,7 @@ class Lab:
                 "staged": host.staged.image.version if host.staged else None,
                 "rollback": host.rollback.image.version if host.rollback else None,
                 "reboots": host.reboots,
+                "timer": "active" if host.timer.active else "inactive",
                 "faults": [str(spec) for spec in host.faults.values()],
                 "connections": connections.get(name, 0),
             }
@@ -185,6 +195,8 @@ class Lab:
 
     def stop(self) -> None:
         """Stop the hosts and the registry; the directory stays."""
+        if self._timers is not None:
+            self._timers.stop()
         for host in self.hosts.values():
             host.heal()
         if self._servers is not None:

@@ -22,7 +22,10 @@ from bootcfleet.ops.lab import Lab
 
 @dataclass(frozen=True)
 class LabOptions:
-    """What a lab is made of: hosts, what they boot, how long a reboot takes (seconds)."""
+    """What a lab is made of: hosts, what they boot, how long a reboot takes (seconds).
+
+    With `timer`, bootc's update timers fire every so many seconds, where they are active.
+    """
 
     hosts: int = 12
     image: str | None = None
@@ -30,6 +33,7 @@ class LabOptions:
     registry_port: int = 0
     boot_seconds: float = 1.0
     sudo_password: str | None = None
+    timer: float | None = None
 
 
 def running(directory: Path) -> Running:
@@ -56,6 +60,7 @@ def serve(directory: Path, options: LabOptions, emit: Emit, stop: threading.Even
             image=options.image or lab.seed(),
             boot_seconds=options.boot_seconds,
             sudo_password=options.sudo_password,
+            timer=options.timer,
         )
         control = ControlServer(directory, lambda verb, given: handle(lab, stop, verb, given))
         try:
