@@ -91,7 +91,9 @@ class RolloutRecord:
     """What is written once, when a rollout is begun.
 
     `body` is the plan as JSON (`domain/rollout_replay.py` reads and writes it): policy, waves,
-    targets, the hosts' connections, the states of hosts that stay out.
+    targets, the hosts' connections, the states of hosts that stay out.  `about` are the few facts
+    of it that a list of rollouts shows: ``hosts`` and ``waves`` (how many), ``image`` (where
+    to), ``policy`` (its name).
     """
 
     id: str
@@ -99,3 +101,26 @@ class RolloutRecord:
     at: datetime
     actor: str
     body: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+#: Entries of which there are many; a summary of a rollout does without them.
+MANY = frozenset({EntryKind.HOST, EntryKind.TARGET, EntryKind.EVIDENCE, EntryKind.NOTE})
+
+
+@dataclass(frozen=True)
+class RolloutSummary:
+    """The newest entry of each kind but `MANY`, and the number of the newest entry of all."""
+
+    entries: int = 0
+    newest: Mapping[EntryKind, JournalEntry] = field(default_factory=dict)
+
+    def number(self, *kinds: EntryKind) -> int:
+        """The number of the newest entry of `kinds`; 0 where there is none."""
+        return max((self.newest[kind].number for kind in kinds if kind in self.newest), default=0)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is something left to do: not finished, or taken up again since."""
+        finished = self.number(EntryKind.FINISHED)
+        return not finished or self.number(EntryKind.STARTED, EntryKind.RETRY) > finished

@@ -116,10 +116,10 @@ class Ledger:
             entry = AuditEntry(
                 number=(last.number if last else 0) + 1,
                 at=now.astimezone(UTC),
-                actor=_storable(actor),
-                action=_storable(action),
-                subject=_storable(subject),
-                outcome=_storable(outcome),
+                actor=storable(actor),
+                action=storable(action),
+                subject=storable(subject),
+                outcome=storable(outcome),
                 git_commit=git_commit,
                 digests=dict(digests or {}),
                 # What JSON makes of the details is what is hashed, now and when it is read again.
@@ -192,7 +192,7 @@ class Ledger:
         self.db.close()
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Text that every database takes: words of a command line need be no UTF-8, and hold NUL."""
     whole = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return whole.replace("\0", "\\x00")

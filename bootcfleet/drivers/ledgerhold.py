@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,9 +69,34 @@ class _SessionHold:
         self._connection.close()
 
 
+#: How often a locked file is tried: who only looks (`held`) has it for microseconds.
+_TRIES = 5
+
+
 def _take(db: LedgerDb, name: str) -> _FileHold | _SessionHold | None:
     if db.engine.dialect.name == "sqlite":
-        path = Path(f"{db.where}.{name}.lock")
+        return _take_file(_path(db, name))
+    with db.errors():
+        connection = db.engine.connect()
+        query = sa.text("SELECT pg_try_advisory_lock(:key)")
+        if connection.execute(query, {"key": _key(name)}).scalar():
+            connection.commit()
+            return _SessionHold(connection)
+        connection.close()
+        return None
+
+
+def _path(db: LedgerDb, name: str) -> Path:
+    return Path(f"{db.where}.{name}.lock")
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+
+
+def _take_file(path: Path) -> _FileHold | None:
+    tries = 0
+    while True:
         try:
             # To read is enough for a lock: what another user's killed process left is no obstacle.
             descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -78,19 +104,55 @@ def _take(db: LedgerDb, name: str) -> _FileHold | _SessionHold | None:
             raise FleetError(f"{path} cannot be written: {error.strerror}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is(descriptor, path):
+                return _FileHold(path, descriptor)
+            # Its holder removed it between our opening and our locking: a new one may be there.
         except BlockingIOError:
+            tries += 1
+            if tries == _TRIES:
+                os.close(descriptor)
+                return None
+            time.sleep(0.01)
+        os.close(descriptor)
+
+
+def _is(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def held(db: LedgerDb, name: str) -> bool:
+    """Whether a living process holds the lock `name`; nothing is taken or made.
+
+    Raises `FleetError` when the database or the disk refuses.
+    """
+    if db.engine.dialect.name == "sqlite":
+        path = _path(db, name)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise FleetError(f"{path} cannot be read: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
             os.close(descriptor)
-            return None
-        return _FileHold(path, descriptor)
-    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
-    with db.errors():
-        connection = db.engine.connect()
-        query = sa.text("SELECT pg_try_advisory_lock(:key)")
-        if connection.execute(query, {"key": key}).scalar():
-            connection.commit()
-            return _SessionHold(connection)
-        connection.close()
-        return None
+        return False
+    key = _key(name) & 0xFFFF_FFFF_FFFF_FFFF
+    # The server shows the two halves of a key of 64 bits, with objsubid 1.
+    query = sa.text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+        "AND classid::bigint = :high AND objid::bigint = :low"
+    )
+    with db.read() as connection:
+        found = connection.execute(query, {"high": key >> 32, "low": key & 0xFFFF_FFFF}).scalar()
+        return bool(found)
 
 
 @contextmanager

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import os
-import pwd
-import shutil
 import socket
-import subprocess
-import tempfile
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,68 +20,9 @@ from bootcfleet.drivers.ledgerhold import hold
 from bootcfleet.errors import FleetError
 from tests.drivers.test_channelstore import NOW
 from tests.drivers.test_channelstore import move as a_move
-from tests.tools import need_root
+from tests.integration.postgresqlserver import PASSWORD
 
 pytestmark = pytest.mark.integration
-
-PASSWORD = "correct horse"
-
-
-def _programs() -> Path:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    if not found:
-        if os.environ.get("CI"):
-            pytest.fail("PostgreSQL is not installed; `make test` installs it")
-        pytest.skip("PostgreSQL is not installed; `make test` installs it")
-    return found[-1].parent
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """A server of our own on a free port, run by the user that its package made."""
-    need_root()
-    programs = _programs()
-    user = pwd.getpwnam("postgres")
-    folder = Path(tempfile.mkdtemp(prefix="bootcfleet-pg-", dir="/var/tmp"))
-    os.chown(folder, user.pw_uid, user.pw_gid)
-    (folder / "password").write_text(PASSWORD)
-    os.chown(folder / "password", user.pw_uid, user.pw_gid)
-
-    def as_postgres(*words: str | Path) -> None:
-        subprocess.run(words, user="postgres", group="postgres", check=True, capture_output=True,
-                       cwd=folder)  # fmt: skip
-
-    as_postgres(programs / "initdb", "-D", folder / "data", "--auth=scram-sha-256",
-                "--username=bootcfleet", f"--pwfile={folder / 'password'}")  # fmt: skip
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    control = [programs / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log"]
-    as_postgres(*control, "-o", options, "start")
-    try:
-        yield f"postgresql://bootcfleet@127.0.0.1:{port}/postgres"
-    finally:
-        as_postgres(*control, "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def empty(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    """The URL of a new database on that server."""
-    monkeypatch.setenv("BOOTCFLEET_LEDGER_PASSWORD", PASSWORD)
-    name = f"ledger{next(_numbers)}"
-    engine = sa.create_engine(
-        sa.make_url(url).set(drivername="postgresql+psycopg", password=PASSWORD),
-        isolation_level="AUTOCOMMIT",
-    )
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return url.replace("/postgres", f"/{name}")
-
-
-_numbers = itertools.count()
 
 
 def record(ledger: Ledger) -> AuditEntry:
@@ -96,18 +30,18 @@ def record(ledger: Ledger) -> AuditEntry:
 
 
 @pytest.mark.parametrize("level", ["read committed", "serializable"])
-def test_one_chain_under_several_writers(empty: str, tmp_path: Path, level: str) -> None:
+def test_one_chain_under_several_writers(empty_database: str, tmp_path: Path, level: str) -> None:
     """Whatever isolation the server gives by itself: the first write makes the tables."""
-    name = urlsplit(empty).path[1:]
+    name = urlsplit(empty_database).path[1:]
     engine = sa.create_engine(
-        sa.make_url(empty).set(drivername="postgresql+psycopg", password=PASSWORD)
+        sa.make_url(empty_database).set(drivername="postgresql+psycopg", password=PASSWORD)
     )
     with engine.begin() as connection:
         connection.execute(
             sa.text(f"ALTER DATABASE {name} SET default_transaction_isolation = '{level}'")
         )
     engine.dispose()
-    url = empty
+    url = empty_database
 
     def write() -> None:
         ledger = Ledger.open(url, base=tmp_path)
@@ -141,11 +75,11 @@ def test_one_chain_under_several_writers(empty: str, tmp_path: Path, level: str)
     ledger.close()
 
 
-def test_a_connection_that_the_server_cut(empty: str, tmp_path: Path) -> None:
+def test_a_connection_that_the_server_cut(empty_database: str, tmp_path: Path) -> None:
     """A rollout waits for reboots, and firewalls and restarts cut what is idle."""
-    ledger = Ledger.open(empty, base=tmp_path)
+    ledger = Ledger.open(empty_database, base=tmp_path)
     record(ledger)
-    other = Ledger.open(empty, base=tmp_path)
+    other = Ledger.open(empty_database, base=tmp_path)
     with other.db.engine.connect() as connection:
         cut = connection.execute(
             sa.text(
@@ -161,21 +95,21 @@ def test_a_connection_that_the_server_cut(empty: str, tmp_path: Path) -> None:
 
 
 def test_a_writer_that_never_ends_its_turn(
-    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger = Ledger.open(empty, base=tmp_path)
+    ledger = Ledger.open(empty_database, base=tmp_path)
     short = [text.replace("30s", "50ms") for text in ledgerdb._TURN]
     assert short != list(ledgerdb._TURN)
     monkeypatch.setattr(ledgerdb, "_TURN", short)
     with ledger.db.write(), pytest.raises(FleetError, match="lock timeout") as caught:
-        Ledger.open(empty, base=tmp_path)
+        Ledger.open(empty_database, base=tmp_path)
     assert "another process holds it" in (caught.value.hint or "")
     ledger.close()
 
 
-def test_a_user_who_may_only_add_and_read(empty: str, tmp_path: Path) -> None:
+def test_a_user_who_may_only_add_and_read(empty_database: str, tmp_path: Path) -> None:
     """The rights that a team gives: the tables belong to somebody else."""
-    owner = Ledger.open(empty, base=tmp_path)
+    owner = Ledger.open(empty_database, base=tmp_path)
     record(owner)
     with owner.db.engine.begin() as connection:
         for statement in (
@@ -184,7 +118,7 @@ def test_a_user_who_may_only_add_and_read(empty: str, tmp_path: Path) -> None:
             "GRANT SELECT ON ledger_schema TO teller",
         ):
             connection.execute(sa.text(statement))
-    teller = Ledger.open(empty.replace("bootcfleet@", "teller@"), base=tmp_path)
+    teller = Ledger.open(empty_database.replace("bootcfleet@", "teller@"), base=tmp_path)
     record(teller)
     assert teller.verify() is None
     assert len(teller.entries()) == 2
@@ -206,21 +140,21 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_wrong_password_is_an_error_that_does_not_show_it(
-    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    postgresql: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("BOOTCFLEET_LEDGER_PASSWORD", "wrong secret")
     with pytest.raises(FleetError, match="cannot be used") as caught:
-        Ledger.open(url, base=tmp_path)
+        Ledger.open(postgresql, base=tmp_path)
     assert "wrong secret" not in str(caught.value) + str(caught.value.hint)
 
 
-def test_channels(empty: str, tmp_path: Path) -> None:
+def test_channels(empty_database: str, tmp_path: Path) -> None:
     """Of many claims one wins; entries cannot be changed; a lock ends with its session."""
     won: list[int] = []
     lost: list[str] = []
 
     def claim(number: int) -> None:
-        store = ChannelStore.open_url(empty, base=tmp_path)
+        store = ChannelStore.open_url(empty_database, base=tmp_path)
         try:
             store.claim(Intent(f"t{number}", NOW, f"p{number}", (a_move("web"), a_move("db"))))
             won.append(number)
@@ -235,7 +169,7 @@ def test_channels(empty: str, tmp_path: Path) -> None:
         thread.join(60)
     assert (len(won), len(lost)) == (1, 3)
     assert all(text.startswith(f"p{won[0]} is moving ") for text in lost)
-    store, other = (ChannelStore.open_url(empty, base=tmp_path) for _ in range(2))
+    store, other = (ChannelStore.open_url(empty_database, base=tmp_path) for _ in range(2))
     (intent,) = store.open_intents()
     entries = store.finish(intent)
     assert other.history("web", "dev") == (entries[0],)
