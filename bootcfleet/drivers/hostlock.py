@@ -1,9 +1,9 @@
-"""A rollout's lock on a host: /var/lib/bootcfleet/lock.json, which outlives reboots and deployments.
+"""A rollout's lock on a host: /var/lib/bootcfleet/lock.json, which outlives reboots.
 
 /var is the one directory that a bootc host keeps over all of its deployments.  Whatever looks at
 the lock and then changes it does both on the host, in one command and under flock(1), so that of
-two controllers exactly one wins: a file made with noclobber or ln would be enough to take a free lock,
-but not to renew one or to break a stale one, where two could remove each other's.
+two controllers exactly one wins: a file made with noclobber or ln would be enough to take a free
+lock, but not to renew one or to break a stale one, where two could remove each other's.
 The kernel lets go of a flock when its process ends, however it ends.
 
 The script is a fixed text; what it works with are its arguments.
@@ -26,9 +26,9 @@ DIRECTORY = "/var/lib/bootcfleet"
 #: Stands first in the script, so that whoever sees it run knows what it is.
 TITLE = "# bootcfleet: the lock of a rollout on this host"
 
-#: ``sh -c SCRIPT sh VERB DIRECTORY [ROLLOUT SECONDS STALE OWNER CONTROLLER]``.  The words from ROLLOUT
-#: on are JSON as it stands in the file, a line for each, so that `grep -x` compares them.
-#: Says ``ANSWER NOW``, then the lock as it is (take) or as it was (release, break, read).
+#: ``sh -c SCRIPT sh VERB DIRECTORY ROLLOUT SECONDS STALE OWNER CONTROLLER``.  Rollout, owner and
+#: controller are JSON as it stands in the file, a line for each, so that `grep -x` compares them.
+#: Says ``ANSWER NOW``, then the lock as it is (take, read) or as it was (release, break).
 SCRIPT = (
     TITLE
     + r"""
@@ -167,8 +167,7 @@ def break_lock(
             host,
             HostFault.LOCKED,
             f"its lock has not expired: {holder.title}",
-            hint="when that rollout is gone for good: "
-            f"bootcfleet fleet unlock --force {host}",
+            hint=f"when that rollout is gone for good: bootcfleet fleet unlock --force {host}",
         )
     return holder
 

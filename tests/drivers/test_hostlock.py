@@ -24,7 +24,7 @@ from tests.tools import need
 
 
 class Shell(LocalExecutor):
-    """This machine, with another shell and folder in the place of ``sh`` and /var/lib/bootcfleet."""
+    """This machine, with another shell and another folder than ``sh`` and /var/lib/bootcfleet."""
 
     def __init__(self, shell: Sequence[str], path: str = os.environ["PATH"]) -> None:
         super().__init__(env={"PATH": path})
@@ -192,6 +192,7 @@ def test_an_id_that_no_rollout_has(rollout: str) -> None:
 
 def test_many_at_once_and_one_wins(shell: Shell) -> None:
     """Processes side by side, all breaking the same stale lock: exactly one has it afterwards."""
+
     def attempt(number: int) -> str | None:
         try:
             return take(shell, f"r{number}", break_stale=True).rollout

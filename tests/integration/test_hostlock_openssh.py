@@ -28,7 +28,7 @@ ROUNDS = 100
 def controllers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[SshExecutor, SshExecutor]]:
-    """Two controllers, each with its own connection to one host; the lock is in a folder of ours."""
+    """Two controllers with a connection each to one host; the lock is in a folder of ours."""
     home = tmp_path / "home"
     (home / ".ssh").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(home))
