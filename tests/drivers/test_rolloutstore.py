@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import multiprocessing
 import os
 import random
@@ -27,6 +27,7 @@ from bootcfleet.domain.rollout_journal import (
     NewEntry,
     RolloutRecord,
 )
+from bootcfleet.drivers import ledgerhold
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.ledgerhold import held, hold
 from bootcfleet.drivers.rolloutrows import DamagedJournalError
@@ -497,26 +498,30 @@ def test_only_one_holds_while_others_look(store: RolloutStore) -> None:
     assert held_once > 4
 
 
-def test_to_look_never_keeps_somebody_out(store: RolloutStore) -> None:
-    stop = threading.Event()
+def test_to_look_keeps_nobody_out(
+    store: RolloutStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who looks has the file's lock for a moment: it is tried again, not for ever."""
+    path = tmp_path / f"ledger.db.rollout-{ID}.lock"
+    looker = os.open(path, os.O_RDONLY | os.O_CREAT)
+    waits: list[float] = []
 
-    def look() -> None:
-        while not stop.is_set():
-            store.held(ID)
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            fcntl.flock(looker, fcntl.LOCK_UN)
 
-    with store.hold(ID), contextlib.suppress(OSError):
-        pass
-    lookers = [threading.Thread(target=look) for _ in range(2)]
-    for thread in lookers:
-        thread.start()
-    try:
-        for _ in range(50):
-            with store.hold(ID) as taken:
-                assert taken is not None
-    finally:
-        stop.set()
-        for thread in lookers:
-            thread.join(30)
+    monkeypatch.setattr(ledgerhold.time, "sleep", wait)
+    fcntl.flock(looker, fcntl.LOCK_SH)
+    with store.hold(ID) as taken:
+        assert taken is not None
+        assert len(waits) == 3
+    looker = os.open(path, os.O_RDONLY | os.O_CREAT)
+    fcntl.flock(looker, fcntl.LOCK_SH)
+    waits[:] = [0] * 3
+    with store.hold(ID) as taken:
+        assert taken is None
+    os.close(looker)
 
 
 def test_the_many_are_those_that_grow_with_the_hosts() -> None:
