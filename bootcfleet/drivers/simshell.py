@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bootcfleet.domain.faults import Fault
-from bootcfleet.drivers import simbootc, simfiles, simprobe, simtimer
+from bootcfleet.drivers import simbootc, simfiles, simnotes, simprobe, simtimer
 from bootcfleet.drivers.checkprobe import TITLE as PROBE
 from bootcfleet.drivers.simbootc import Said
 from bootcfleet.drivers.simhost import BAD_UNIT, SimHost
@@ -71,6 +71,8 @@ def _words(session: Session, words: list[str], *, root: bool) -> Said:
             return simprobe.answer(session.host, asked, lambda path: _file(session.host, path))
         case "sh" if words[1:2] == ["-c"] and len(words) == 6 and simfiles.PUT in words[2]:
             return simfiles.put(session.host, words[4], session.stdin.rest(), root=root)
+        case "sh" if words[1:2] == ["-c"] and len(words) > 5 and simnotes.answers(words[2:]):
+            return simnotes.run(session.host, words[2:], root=root)
         case "sh" | "bash" if words[1:2] == ["-c"] and len(words) > 2:
             return _script(session, words[2], root=root)
         case "bootc":
