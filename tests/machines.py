@@ -76,7 +76,7 @@ class Machine:
                     return said("", "error: No rollback available", 1)
                 self.queued, self.staged = not self.queued, None
                 return said("Next boot: rollback deployment")
-            case ["systemctl", "reboot"]:
+            case ["systemctl", "reboot"] | ["env", "SYSTEMCTL_SKIP_AUTO_SOFT_REBOOT=1"]:
                 self.reboot()
                 raise HostError(self.name, HostFault.CONNECTION_LOST, "went away")
             case ["systemctl", "is-system-running"]:

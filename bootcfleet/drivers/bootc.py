@@ -1,9 +1,4 @@
-"""bootc on a host, through any executor.
-
-Every command runs as root and under a time limit of ours, because bootc waits
-without one for the lock that another bootc or ostree process holds, and says
-nothing on a pipe while it waits (field note *bootc on a host*).
-"""
+"""bootc on a host, through any executor: what it says, staging, reboots and the wait for them."""
 
 from __future__ import annotations
 
@@ -12,13 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from bootcfleet.domain.abilities import NONE, Abilities
 from bootcfleet.domain.bootc import BootcStatus, StatusError, parse_status
 from bootcfleet.domain.policy import CheckResult, HealthCheck
-from bootcfleet.drivers.bootc_faults import classify, last_error, printable
-from bootcfleet.drivers.command import CommandResult, CommandTimeoutError, Executor
-from bootcfleet.errors import FleetError, HostError, HostFault
+from bootcfleet.drivers import bootmarker
+from bootcfleet.drivers.bootc_faults import printable
+from bootcfleet.drivers.bootcprogress import OnProgress, listener, with_progress
+from bootcfleet.drivers.bootmarker import BOOT_ID
+from bootcfleet.drivers.command import CommandResult
+from bootcfleet.drivers.hostcommands import HostCommands
+from bootcfleet.errors import HostError, HostFault
 
-BOOT_ID = "/proc/sys/kernel/random/boot_id"
 STATUS = ("bootc", "status", "--format=json", "--format-version=1")
 #: The same for bootc up to 0.1.14, which speaks v1alpha1 and refuses the options above.
 _OLD_STATUS = ("bootc", "status", "--json")
@@ -27,10 +26,12 @@ _REFUSES_FORMAT = re.compile(r"Unsupported format version|unexpected argument '-
 #: One round trip for all that a look at a host needs.  No pipes or redirections, so that any
 #: shell can run it; each part begins with a line that no command prints.
 MARK = "--8<-- bootcfleet"
+_BOOT = f"echo '{MARK} boot_id'; cat {BOOT_ID}; echo '{MARK} systemd'; " + " ".join(
+    bootmarker.ASK_SYSTEMD
+)
 FACTS_SCRIPT = "; ".join(
     [
-        f"echo '{MARK} boot_id'",
-        f"cat {BOOT_ID}",
+        _BOOT,
         f"echo '{MARK} stat'",
         "cat /proc/stat",
         f"echo '{MARK} version'",
@@ -43,9 +44,6 @@ FACTS_SCRIPT = "; ".join(
 #: Answers of ``systemctl is-system-running`` while the system still starts.
 _STARTING = frozenset({"starting", "initializing", "offline", "unknown", ""})
 
-#: Who may hold the lock that bootc waits for: process id, running time, command line.
-_LOCKERS = ("ps", "-C", "bootc,rpm-ostree,ostree", "-o", "pid=,etime=,args=")
-
 #: What a reboot never looks like: the host must not be spoken to any further.
 _ANOTHER_HOST = frozenset({HostFault.HOST_KEY_CHANGED, HostFault.HOST_KEY_UNKNOWN})
 #: How often a host that comes back may refuse us before we believe that it means it.
@@ -54,7 +52,10 @@ _REFUSALS = 10
 
 @dataclass(frozen=True)
 class HostFacts:
-    """What one look at a host tells.  `boot_time` is None where the kernel did not say it."""
+    """What one look at a host tells.  `boot_time` is None where the kernel did not say it.
+
+    `boot_id` is the kernel's, with ``+N`` behind it after the N-th soft reboot (`bootmarker`).
+    """
 
     version: str
     boot_id: str
@@ -70,13 +71,8 @@ class SystemState:
     failed_units: tuple[str, ...] = ()
 
 
-class BootcHost:
+class BootcHost(HostCommands):
     """One host's bootc.  `timeout` (seconds) bounds every question; staging has its own."""
-
-    def __init__(self, executor: Executor, host: str, *, timeout: float = 60.0) -> None:
-        self._executor = executor
-        self.host = host
-        self._timeout = timeout
 
     def facts(self) -> HostFacts:
         """Boot id, boot time, version and status, in one round trip.
@@ -84,7 +80,12 @@ class BootcHost:
         Raises `HostError` whose fault says what is the matter.
         """
         return self.read_facts(
-            self._run(["sh", "-c", FACTS_SCRIPT], self._timeout, waits_for_lock=True)
+            self._run(
+                ["sh", "-c", FACTS_SCRIPT],
+                self._timeout,
+                waits_for_lock=True,
+                called="bootc status",
+            )
         )
 
     def read_facts(self, result: CommandResult) -> HostFacts:
@@ -97,7 +98,7 @@ class BootcHost:
         status = self._status(replace(result, stdout=parts.get("status", "")))
         return HostFacts(
             version=_version(parts.get("version", "")),
-            boot_id=self._boot_id(parts.get("boot_id", "")),
+            boot_id=self._marker(parts),
             boot_time=_boot_time(parts.get("stat", "")),
             status=status,
         )
@@ -107,48 +108,100 @@ class BootcHost:
         return self._status(self._run(STATUS, self._timeout, waits_for_lock=True))
 
     def boot_id(self) -> str:
-        """The kernel's id of the running boot; needs no root rights.  Raises `HostError`."""
-        result = self._run(["cat", BOOT_ID], self._timeout, as_root=False)
-        if not result.ok:
+        """The running boot's marker, as `HostFacts.boot_id` has it.  Raises `HostError`."""
+        result = self._run(["sh", "-c", _BOOT], self._timeout, called=f"cat {BOOT_ID}")
+        parts = facts_parts(result.stdout)
+        if "boot_id" not in parts:
             raise self._failure(f"cat {BOOT_ID}", result)
-        return self._boot_id(result.stdout)
+        return self._marker(parts)
 
-    def stage_upgrade(self, *, timeout: float = 1800.0) -> None:
+    def stage_upgrade(
+        self,
+        *,
+        timeout: float = 1800.0,
+        abilities: Abilities = NONE,
+        download_only: bool = False,
+        soft_reboot: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> None:
         """``bootc upgrade``: download and stage what the tracked reference is now.
 
-        Never with ``--apply``, which does not return (field note).  Raises `HostError`.
+        Never with ``--apply``, which does not return (field note).  With
+        `download_only` a reboot does not take it up before `finish_download`; with
+        `soft_reboot` a soft reboot is prepared where the staged deployment allows
+        it.  A bootc without these `abilities` stages in the ordinary way, and one
+        without progress tells none.  Raises `HostError`.
         """
-        self._stage(["bootc", "upgrade"], timeout)
+        argv = ["bootc", "upgrade"]
+        if download_only and abilities.download_only:
+            argv += ["--download-only"]
+        elif soft_reboot and abilities.soft_reboot:
+            argv += ["--soft-reboot=auto"]
+        self._stage(argv, timeout, abilities, on_progress)
 
     def stage_switch(
-        self, reference: str, *, transport: str = "registry", timeout: float = 1800.0
+        self,
+        reference: str,
+        *,
+        transport: str = "registry",
+        timeout: float = 1800.0,
+        abilities: Abilities = NONE,
+        soft_reboot: bool = False,
+        on_progress: OnProgress | None = None,
     ) -> None:
-        """``bootc switch``: follow another image and stage it.  Raises `HostError`."""
+        """``bootc switch``: follow another image and stage it.
+
+        `soft_reboot` and `on_progress` as for `stage_upgrade`; bootc cannot switch
+        with ``--download-only``.  Raises `HostError`.
+        """
         argv = ["bootc", "switch"]
         if transport != "registry":
             argv += ["--transport", transport]
-        self._stage([*argv, reference], timeout)
+        if soft_reboot and abilities.soft_reboot:
+            argv += ["--soft-reboot=auto"]
+        self._stage([*argv, reference], timeout, abilities, on_progress)
 
-    def queue_rollback(self) -> None:
+    def finish_download(self, *, soft_reboot: bool = False) -> None:
+        """``bootc upgrade --from-downloaded``: the next reboot takes up what is staged.
+
+        It asks no registry, and does no harm where the staged deployment is not held
+        back.  With `soft_reboot` a soft reboot to it is prepared as well, where it
+        allows one.  For hosts with the ability `download_only`.  Raises `HostError`,
+        also when nothing is staged.
+        """
+        argv = ["bootc", "upgrade", "--from-downloaded"]
+        self._stage([*argv, "--soft-reboot=auto"] if soft_reboot else argv, self._timeout)
+
+    def queue_rollback(self, *, soft_reboot: bool = False) -> None:
         """``bootc rollback``: the next boot is the rollback deployment's.
 
-        It toggles: call it only when no rollback is queued.  Raises `HostError`.
+        It toggles: call it only when no rollback is queued.  With `soft_reboot` (for
+        hosts with that ability) a soft reboot is prepared where that deployment allows
+        it.  Raises `HostError`.
         """
-        self._stage(["bootc", "rollback"], self._timeout)
+        argv = ["bootc", "rollback"]
+        self._stage([*argv, "--soft-reboot=auto"] if soft_reboot else argv, self._timeout)
 
-    def reboot(self) -> None:
+    def reboot(self, *, soft: bool = False) -> None:
         """Ask systemd for a reboot.  The connection may drop before an answer comes.
 
-        Raises `HostError` when the host refuses.
+        A `soft` one restarts userspace in what bootc has prepared for it.  Any other
+        is a full one: by itself systemd, since 255, makes a soft reboot of it where
+        one is prepared (its docs/ENVIRONMENT.md).  Raises `HostError` when the host
+        refuses.
         """
+        verb = "soft-reboot" if soft else "reboot"
+        full = () if soft else ("env", "SYSTEMCTL_SKIP_AUTO_SOFT_REBOOT=1")
         try:
-            result = self._run(["systemctl", "reboot"], self._timeout)
+            result = self._run(
+                [*full, "systemctl", verb], self._timeout, called=f"systemctl {verb}"
+            )
         except HostError as error:
             if error.fault in {HostFault.CONNECTION_LOST, HostFault.TIMEOUT}:
                 return
             raise
         if not result.ok and result.exit_code < 128:
-            raise self._failure("systemctl reboot", result)
+            raise self._failure(f"systemctl {verb}", result)
 
     def wait_for_boot(
         self,
@@ -158,11 +211,14 @@ class BootcHost:
         sleep: Callable[[float], None],
         monotonic: Callable[[], float],
         interval: float = 0.25,
+        soft: bool = False,
     ) -> HostFacts:
         """Wait until the host answers in another boot than `previous`; its facts then.
 
-        Refused connections, time-outs and the old boot id are what a reboot
-        looks like.  Another host key is not, and is raised at once.  Refused
+        `previous` is a `HostFacts.boot_id`.  Each look is one cheap command; `soft`
+        says that the boot waited for may come by a soft reboot, which one more
+        property tells.  Refused connections, time-outs and the old boot id are what a
+        reboot looks like.  Another host key is not, and is raised at once.  Refused
         authentication, or a bootc that fails in the new boot, is given a few
         tries, since the system may still start (pam_nologin keeps users out).
         The first look is `interval` seconds after the reboot, the later ones up
@@ -173,15 +229,17 @@ class BootcHost:
         """
         deadline = monotonic() + timeout
         refusals = 0
+        gone = False
         while True:
             self._executor.close()
             returned = False
             try:
-                returned = self.boot_id() != previous
+                returned = self._is_another_boot(previous, soft=soft, gone=gone)
                 if returned:
                     return self.facts()
                 last = "it still answers in the old boot"
             except HostError as error:
+                gone = True
                 meant = returned and not error.transient
                 refusals += meant or error.fault is HostFault.AUTH_FAILED
                 if error.fault in _ANOTHER_HOST or refusals > _REFUSALS:
@@ -198,6 +256,20 @@ class BootcHost:
                 )
             sleep(interval)
             interval = min(2.0, interval * 1.5)
+
+    def _is_another_boot(self, previous: str, *, soft: bool, gone: bool) -> bool:
+        """Whether it runs in another boot than `previous`.
+
+        The kernel's id needs no root rights.  A host that was `gone` and is back under
+        the same kernel may have been rebooted softly by somebody else.
+        """
+        if not soft:
+            result = self._run(["cat", BOOT_ID], self._timeout, as_root=False)
+            if not result.ok:
+                raise self._failure(f"cat {BOOT_ID}", result)
+            if self._kernel_id(result.stdout) != bootmarker.kernel_part(previous):
+                return True
+        return (soft or gone) and self.boot_id() != previous
 
     def system_running(self) -> SystemState:
         """What ``systemctl is-system-running`` says.  Raises `HostError`."""
@@ -243,72 +315,20 @@ class BootcHost:
             message = f"exit code {result.exit_code}: {printable(said[0])}"
         return CheckResult(check.name, ok=False, message=message, tries=check.retries + 1)
 
-    def _stage(self, argv: Sequence[str], timeout: float) -> None:
-        result = self._run(argv, timeout, waits_for_lock=True)
-        if not result.ok:
-            raise self._failure(" ".join(argv[:2]), result)
-
-    def _run(
+    def _stage(
         self,
         argv: Sequence[str],
         timeout: float,
-        *,
-        as_root: bool = True,
-        waits_for_lock: bool = False,
-    ) -> CommandResult:
-        try:
-            return self._executor.run(argv, timeout=timeout, as_root=as_root)
-        except CommandTimeoutError as error:
-            cause: FleetError = error
-        except HostError as error:
-            if error.fault is not HostFault.TIMEOUT or not waits_for_lock:
-                raise
-            cause = error
-        if waits_for_lock:
-            raise self._lock_held(argv, timeout) from cause
-        raise HostError(
-            self.host, HostFault.TIMEOUT, f"{argv[0]} did not answer within {timeout:g} s"
-        ) from cause
-
-    def _lock_held(self, argv: Sequence[str], timeout: float) -> HostError:
-        """Why a bootc command that waits for the lock did not end.
-
-        A status is read in a moment unless the lock is held.  A download may
-        only be slow: there another process must be seen to be blamed.
-        """
-        what = "bootc status" if argv[0] == "sh" else " ".join(argv[:2])
-        others = self._lockers(what)
-        running = f"; running there: {', '.join(others)}" if others else ""
-        if what != "bootc status" and not others:
-            return HostError(
-                self.host,
-                HostFault.TIMEOUT,
-                f"{what} did not end within {timeout:g} s",
-                hint="it may still download there: look with `bootc status`, and run this again",
-            )
-        return HostError(
-            self.host,
-            HostFault.LOCK_HELD,
-            f"{what} did not end within {timeout:g} s: another process holds bootc's lock{running}",
-            hint=f"wait for it, or look on the host: {' '.join(_LOCKERS)}",
-        )
-
-    def _lockers(self, ours: str) -> list[str]:
-        """The processes that may hold the lock, without the command that waits for it."""
-        try:
-            result = self._executor.run(_LOCKERS, timeout=10.0)
-        except FleetError:
-            return []
-        found = [" ".join(line.split()) for line in result.stdout.splitlines()]
-        return [printable(line) for line in found if result.ok and line and ours not in line]
-
-    def _failure(self, what: str, result: CommandResult) -> HostError:
-        said = result.stderr if result.stderr.strip() else result.stdout
-        fault, hint = classify(result.exit_code, said)
-        lines = [printable(line) for line in result.stderr.splitlines() if line.strip()]
-        return HostError(
-            self.host, fault, f"{what} failed: {last_error(said)}", hint=hint, details=lines[-10:]
-        )
+        abilities: Abilities = NONE,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        called = " ".join(argv[:2])
+        tell = None
+        if on_progress is not None and abilities.progress_fd:
+            argv, tell = with_progress(argv), listener(on_progress)
+        result = self._run(argv, timeout, waits_for_lock=True, called=called, on_line=tell)
+        if not result.ok:
+            raise self._failure(called, result)
 
     def _status(self, result: CommandResult) -> BootcStatus:
         if not result.ok and _REFUSES_FORMAT.search(result.stderr):
@@ -326,13 +346,32 @@ class BootcHost:
                 details=error.details,
             ) from error
 
-    def _boot_id(self, text: str) -> str:
-        found = text.strip()
-        if re.fullmatch(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", found):
-            return found
-        raise HostError(
-            self.host, HostFault.GARBAGE_OUTPUT, f"its boot id is {found[:60]!r}, which is none"
-        )
+    def _marker(self, parts: dict[str, str]) -> str:
+        boot_id = self._kernel_id(parts.get("boot_id", ""))
+        shown = parts.get("systemd")
+        if shown is None:
+            return boot_id
+        try:
+            count = bootmarker.soft_reboots(shown)
+            if count is None:
+                asked = self._run(bootmarker.ASK_BASIC, self._timeout)
+                count = bootmarker.userspace_start(asked.stdout)
+        except ValueError as error:
+            # Without it a boot could be taken for another one: it is asked again.
+            raise HostError(
+                self.host, HostFault.TIMEOUT, f"systemd does not answer yet: {error}"
+            ) from error
+        return bootmarker.with_count(boot_id, count)
+
+    def _kernel_id(self, text: str) -> str:
+        found = bootmarker.kernel_boot_id(text)
+        if found is None:
+            raise HostError(
+                self.host,
+                HostFault.GARBAGE_OUTPUT,
+                f"its boot id is {text.strip()[:60]!r}, which is none",
+            )
+        return found
 
 
 def facts_parts(text: str) -> dict[str, str]:

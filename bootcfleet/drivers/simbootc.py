@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import yaml
 
 from bootcfleet.domain.faults import Fault
-from bootcfleet.drivers.simhost import Deployment, Pulled, PullError, SimHost
+from bootcfleet.drivers.simhost import Pulled, PullError, SimHost
+from bootcfleet.drivers.simprogress import tell_progress
+from bootcfleet.drivers.simstatus import document
 
 VERSION = "1.16.9"
 
@@ -35,6 +36,7 @@ _OPTIONS: dict[str, dict[str, bool]] = {
         "--soft-reboot": True,
         "--download-only": False,
         "--from-downloaded": False,
+        "--progress-fd": True,
     },
     "switch": {
         "--quiet": False,
@@ -43,24 +45,60 @@ _OPTIONS: dict[str, dict[str, bool]] = {
         "--transport": True,
         "--enforce-container-sigpolicy": False,
         "--retain": False,
+        "--progress-fd": True,
     },
     "rollback": {"--apply": False, "--soft-reboot": True},
 }
 
 
+#: Options that cannot be used together (field note).
+_CONFLICTS = (
+    ("--check", "--apply"),
+    ("--check", "--soft-reboot"),
+    ("--check", "--download-only"),
+    ("--check", "--from-downloaded"),
+    ("--download-only", "--apply"),
+)
+
+
+_HELD = "Image downloaded, but will not be applied on reboot\n"
+_RELEASED = "Staged deployment will now be applied on reboot\n"
+_RELEASED_BEFORE = "Staged deployment is already set to apply on reboot\n"
+
+
 @dataclass(frozen=True)
 class Said:
-    """What a command wrote and its exit code; `reboots` asks the shell to reboot the host."""
+    """What a command wrote and its exit code; `reboots` asks the shell to reboot the host.
+
+    `soft`: softly; `full`: fully, even where a soft reboot is prepared.
+    """
 
     stdout: str = ""
     stderr: str = ""
     code: int = 0
     reboots: bool = False
     cut: bool = False
+    soft: bool = False
+    full: bool = False
 
 
-def run(host: SimHost, argv: list[str], *, root: bool, gone: Callable[[], bool]) -> Said:
-    """Answer ``bootc ARGV``.  `gone` tells whether the caller has hung up."""
+#: Takes what is written on ``--progress-fd``; None for a caller without one.
+Say = Callable[[str], None] | None
+
+
+def run(
+    host: SimHost,
+    argv: list[str],
+    *,
+    root: bool,
+    gone: Callable[[], bool],
+    say: Say = None,
+) -> Said:
+    """Answer ``bootc ARGV``.
+
+    `gone` tells whether the caller has hung up; `say` takes what ``--progress-fd`` is for.
+    Every verb waits, without a word, for the lock that another one holds (field note).
+    """
     if host.has(Fault.NO_BOOTC):
         return Said("", "sh: line 1: bootc: command not found\n", 127)
     if argv in (["--version"], ["-V"]):
@@ -72,8 +110,6 @@ def run(host: SimHost, argv: list[str], *, root: bool, gone: Callable[[], bool])
     if isinstance(parsed, Said):
         return parsed
     options, words = parsed
-    if host.has(Fault.LOCK_HELD):
-        host.wait_for_lock(gone)
     if host.has(Fault.NOT_BOOTC):
         if verb == "status":
             return _status(host, options, booted=False)
@@ -83,13 +119,26 @@ def run(host: SimHost, argv: list[str], *, root: bool, gone: Callable[[], bool])
             f"{verb.capitalize()}: Preparing for write: Querying root privilege: This command must "
             "be executed as the root user"
         )
+    if not host.take_lock(gone):
+        return Said(code=130)
+    try:
+        return _locked(host, verb, options, words, say if "--progress-fd" in options else None)
+    finally:
+        host.sysroot.release()
+
+
+def _locked(
+    host: SimHost, verb: str, options: Mapping[str, str], words: list[str], say: Say
+) -> Said:
     match verb:
         case "status":
             return _status(host, options, booted=True)
+        case "upgrade" if "--from-downloaded" in options:
+            return _from_downloaded(host, options)
         case "upgrade":
-            return _upgrade(host, options)
+            return _upgrade(host, options, say)
         case "switch":
-            return _switch(host, options, words)
+            return _switch(host, options, words, say)
         case _:
             return _rollback(host, options)
 
@@ -120,7 +169,10 @@ def _parse(verb: str, argv: list[str]) -> tuple[Mapping[str, str], list[str]] | 
         return _usage("the following required arguments were not provided:\n  <TARGET>", verb)
     if verb != "switch" and words:
         return _usage(f"unexpected argument '{words[0]}' found", verb)
-    for one, other in (("--check", "--apply"), ("--download-only", "--apply")):
+    if options.get("--soft-reboot", "auto") not in {"auto", "required"}:
+        given = options["--soft-reboot"]
+        return _usage(f"invalid value '{given}' for '--soft-reboot <SOFT_REBOOT>'", verb)
+    for one, other in _CONFLICTS:
         if one in options and other in options:
             return _usage(f"the argument '{one}' cannot be used with '{other}'", verb)
     return options, words
@@ -139,71 +191,18 @@ def _status(host: SimHost, options: Mapping[str, str], *, booted: bool) -> Said:
         return Said("\x1b[31m<<<not json at all>>>\x00\n{broken\n")
     if options.get("--format-version", "1") not in {"0", "1"}:
         return _error(f"Status: Unsupported format version: {options['--format-version']}")
-    document = _document(host, booted=booted)
+    body = document(host, booted=booted)
     kind = "json" if "--json" in options else options.get("--format", "yaml")
     if kind == "json":
         # Canonical since 1.5.0: sorted, no spaces, no newline at the end.
-        return Said(json.dumps(document, sort_keys=True, separators=(",", ":")))
+        return Said(json.dumps(body, sort_keys=True, separators=(",", ":")))
     if kind in {"yaml", "humanreadable"}:
         # A pipe gets YAML; nobody at a terminal asks a simulated host.
-        return Said(yaml.safe_dump(document, sort_keys=True))
+        return Said(yaml.safe_dump(body, sort_keys=True))
     return _usage(f"invalid value '{kind}' for '--format <FORMAT>'", "status")
 
 
-def _document(host: SimHost, *, booted: bool) -> dict[str, Any]:
-    with host.lock:
-        spec = host.staged or host.booted
-        image = {"image": spec.reference, "transport": spec.transport}
-        return {
-            "apiVersion": "org.containers.bootc/v1",
-            "kind": "BootcHost",
-            "metadata": {"name": "host"},
-            "spec": {
-                "image": image if booted else None,
-                "bootOrder": "rollback" if host.rollback_queued and booted else "default",
-            },
-            "status": {
-                "booted": _entry(host.booted, host.cached_update) if booted else None,
-                "staged": _entry(host.staged) if booted else None,
-                "rollback": _entry(host.rollback) if booted else None,
-                "rollbackQueued": host.rollback_queued and booted,
-                "readOnly": False,
-                "usrOverlay": None,
-                "type": "bootcHost" if booted else None,
-            },
-        }
-
-
-def _entry(deployment: Deployment | None, cached: Pulled | None = None) -> dict[str, Any] | None:
-    if deployment is None:
-        return None
-    return {
-        "image": _image(deployment, deployment.image),
-        "cachedUpdate": _image(deployment, cached) if cached else None,
-        "incompatible": False,
-        "pinned": False,
-        "downloadOnly": False,
-        "softRebootCapable": False,
-        "store": "ostreeContainer",
-        "ostree": {
-            "checksum": str(deployment.image.digest).removeprefix("sha256:"),
-            "deploySerial": deployment.serial,
-            "stateroot": "default",
-        },
-    }
-
-
-def _image(deployment: Deployment, image: Pulled) -> dict[str, Any]:
-    return {
-        "image": {"image": deployment.reference, "transport": deployment.transport},
-        "version": image.version,
-        "timestamp": image.created,
-        "imageDigest": str(image.digest),
-        "architecture": image.architecture,
-    }
-
-
-def _fetch(host: SimHost, verb: str, reference: str) -> Pulled | Said:
+def _fetch(host: SimHost, verb: str, reference: str, say: Say) -> Pulled | Said:
     """Pull, with the faults that strike there."""
     if host.has(Fault.DISK_FULL):
         return _error(f"{verb}: Pulling: Importing: writing object: No space left on device")
@@ -214,15 +213,17 @@ def _fetch(host: SimHost, verb: str, reference: str) -> Pulled | Said:
             "(403 Forbidden)"
         )
     try:
-        return host.pull(reference)
+        found = host.pull(reference)
     except PullError as error:
         return _error(
             f"{verb}: Preparing import: Fetching manifest: failed to invoke method OpenImage: "
             f"{error}"
         )
+    tell_progress(host.pull_seconds, reference, found, say)
+    return found
 
 
-def _upgrade(host: SimHost, options: Mapping[str, str]) -> Said:
+def _upgrade(host: SimHost, options: Mapping[str, str], say: Say) -> Said:
     spec = host.staged or host.booted
     name = f"docker://{spec.reference}"
     if spec.pinned_by_digest:
@@ -230,7 +231,7 @@ def _upgrade(host: SimHost, options: Mapping[str, str]) -> Said:
         if "--check" in options:
             return Said(f"No changes in: {name}\n")
         return Said(f"No changes in {name} => {spec.image.digest}\nNo update available.\n")
-    found = _fetch(host, "Upgrading", spec.reference)
+    found = _fetch(host, "Upgrading", spec.reference, say)
     if isinstance(found, Said):
         return found
     if "--check" in options:
@@ -242,18 +243,45 @@ def _upgrade(host: SimHost, options: Mapping[str, str]) -> Said:
     if found.digest == host.booted.image.digest and host.staged is None:
         return Said(f"No changes in {name} => {found.digest}\nNo update available.\n")
     if host.staged is not None and found.digest == host.staged.image.digest:
-        return Said("Staged update present, not changed\n", reboots="--apply" in options)
+        text = "Staged update present, not changed\n"
+        held = "--download-only" in options
+        if host.hold_staged(held):
+            text = _HELD if held else _RELEASED
+        return _ready(host, options, text, "Upgrading")
     return _stage(host, options, spec.reference, spec.transport, found)
 
 
-def _switch(host: SimHost, options: Mapping[str, str], words: list[str]) -> Said:
+def _from_downloaded(host: SimHost, options: Mapping[str, str]) -> Said:
+    if host.staged is None:
+        return _error("Upgrading: No staged deployment found")
+    changed = host.hold_staged(False)
+    return _ready(host, options, _RELEASED if changed else _RELEASED_BEFORE, "Upgrading")
+
+
+def _ready(host: SimHost, options: Mapping[str, str], text: str, verb: str) -> Said:
+    """What follows when something is staged or queued: its soft reboot, the reboot."""
+    which = "rollback" if verb == "Rolling back" else "staged"
+    if "--soft-reboot" in options:
+        if host.soft_reboot_capable:
+            host.prepare_soft_reboot()
+            text += (
+                f"{which.capitalize()} deployment is soft-reboot capable, preparing for "
+                "soft-reboot...\n"
+            )
+        elif options["--soft-reboot"] == "required":
+            said = f"Soft reboot was required but {which} deployment is not soft-reboot capable"
+            return Said(text, f"error: {verb}: Handling soft reboot: {said}\n", 1)
+    return Said("" if "--quiet" in options else text, reboots="--apply" in options)
+
+
+def _switch(host: SimHost, options: Mapping[str, str], words: list[str], say: Say) -> Said:
     reference, transport = words[0], options.get("--transport", "registry")
     spec = host.staged or host.booted
     if (reference, transport) == (spec.reference, spec.transport):
         return Said("Image specification is unchanged.\n", reboots="--apply" in options)
     if transport != "registry":
         return _error(f"Switching: a lab host has no images in {transport}:{reference}")
-    found = _fetch(host, "Switching", reference)
+    found = _fetch(host, "Switching", reference, say)
     if isinstance(found, Said):
         return found
     return _stage(host, options, reference, transport, found)
@@ -266,9 +294,10 @@ def _stage(
         # Interrupted: nothing is staged, what was fetched is kept.
         return Said("layers already present: 0; layers needed: 1\n", cut=True)
     layers = _layers(host, found)
-    host.stage(reference, transport, found)
+    host.stage(reference, transport, found, download_only="--download-only" in options)
+    # A first --download-only says the same (field note).
     text = f"{layers}Queued for next boot: docker://{reference}\n{_describe(found)}"
-    return Said("" if "--quiet" in options else text, reboots="--apply" in options)
+    return _ready(host, options, text, "Upgrading")
 
 
 def _rollback(host: SimHost, options: Mapping[str, str]) -> Said:
@@ -278,7 +307,7 @@ def _rollback(host: SimHost, options: Mapping[str, str]) -> Said:
     text = "Next boot: rollback deployment\n"
     if not queued:
         text = "notice: Reverting queued rollback state\nNext boot: current deployment\n"
-    return Said(text, reboots="--apply" in options)
+    return _ready(host, options, text, "Rolling back")
 
 
 def _describe(image: Pulled) -> str:

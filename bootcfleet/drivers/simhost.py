@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bootcfleet.domain.faults import Fault, FaultSpec
 from bootcfleet.domain.reference import Digest
@@ -45,12 +45,16 @@ class PullError(Exception):
 
 @dataclass(frozen=True)
 class Deployment:
-    """A bootable version of the system on the host's disk."""
+    """A bootable version of the system on the host's disk.
+
+    `download_only`: staged, and dropped at a reboot.
+    """
 
     reference: str
     transport: str
     image: Pulled
     serial: int = 0
+    download_only: bool = False
 
     @property
     def pinned_by_digest(self) -> bool:
@@ -78,12 +82,20 @@ class TimerUnit:
 
 @dataclass
 class SimHost:
-    """One host.  Its methods may be called from several threads."""
+    """One host.  Its methods may be called from several threads.
+
+    `boot_seconds` is how long a reboot takes, `soft_boot_seconds` a soft one (None: a tenth of
+    that), `pull_seconds` a download.  `soft_reboot_capable`: what is staged or rolled back to has
+    the running kernel.
+    """
 
     name: str
     pull: Pull
     booted: Deployment
     boot_seconds: float = 1.0
+    soft_boot_seconds: float | None = None
+    pull_seconds: float = 0.0
+    soft_reboot_capable: bool = False
     staged: Deployment | None = None
     rollback: Deployment | None = None
     rollback_queued: bool = False
@@ -91,9 +103,14 @@ class SimHost:
     boot_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     boot_time: float = field(default_factory=time.time)
     reboots: int = 0
+    #: How often this boot's userspace was restarted, and whether one is prepared (/run/nextroot).
+    soft_reboots: int = 0
+    soft_prepared: bool = False
     faults: dict[Fault, FaultSpec] = field(default_factory=dict)
     on_reboot: Callable[[], None] = field(default=lambda: None)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    #: The lock that every bootc and ostree process takes.
+    sysroot: threading.Lock = field(default_factory=threading.Lock)
     healed: threading.Condition = field(default_factory=threading.Condition)
     #: What was written under /etc and /var, by path; it outlives reboots.
     files: dict[str, bytes] = field(default_factory=dict)
@@ -135,19 +152,43 @@ class SimHost:
         """Whether all units run in this boot."""
         return self.booted.image.healthy and not self.has(Fault.HEALTH_FAILS)
 
-    def wait_for_lock(self, gone: Callable[[], bool]) -> None:
-        """Block as bootc does while another process holds the lock; until healed or `gone`."""
-        with self.healed:
-            while self.has(Fault.LOCK_HELD) and not gone():
-                self.healed.wait(0.2)
+    def take_lock(self, gone: Callable[[], bool]) -> bool:
+        """Wait as bootc does while another process holds the lock, and take it.
 
-    def stage(self, reference: str, transport: str, image: Pulled) -> None:
+        False: the caller hung up before.  Whoever takes it releases `sysroot`.
+        """
+        with self.healed:
+            while self.has(Fault.LOCK_HELD):
+                if gone():
+                    return False
+                self.healed.wait(0.2)
+        while not self.sysroot.acquire(timeout=0.1):
+            if gone():
+                return False
+        return True
+
+    def stage(
+        self, reference: str, transport: str, image: Pulled, *, download_only: bool = False
+    ) -> None:
         """Make a deployment for the next boot.  A queued rollback is undone by it."""
         with self.lock:
             serial = self.booted.serial + 1
-            self.staged = Deployment(reference, transport, image, serial)
-            self.rollback_queued = False
+            self.staged = Deployment(reference, transport, image, serial, download_only)
+            self.rollback_queued, self.soft_prepared = False, False
             self.cached_update = None
+
+    def hold_staged(self, held: bool) -> bool:
+        """Let the next reboot drop what is staged, or take it up; whether that is a change."""
+        with self.lock:
+            if self.staged is None or self.staged.download_only is held:
+                return False
+            self.staged = replace(self.staged, download_only=held)
+            return True
+
+    def prepare_soft_reboot(self) -> None:
+        """Let a soft reboot go to what is staged, or to the rollback that is queued."""
+        with self.lock:
+            self.soft_prepared = True
 
     def queue_rollback(self) -> bool | None:
         """Swap what boots next.
@@ -158,28 +199,48 @@ class SimHost:
         with self.lock:
             if self.rollback is None:
                 return None
-            self.staged = None
+            self.staged, self.soft_prepared = None, False
             self.rollback_queued = not self.rollback_queued
             return self.rollback_queued
 
-    def reboot(self) -> None:
-        """Go down, take up what is staged or queued, and come back in another boot."""
+    def reboot(self, *, soft: bool = False, full: bool = False) -> None:
+        """Go down, take up what is staged or queued, and come back in another boot.
+
+        A prepared soft reboot takes the place of a reboot that is not asked to be `full`.
+        A `soft` one without preparation restarts the same userspace; what was staged is
+        finalised by it and is the next boot's.
+        """
         with self.lock:
-            keeps_old = self.has(Fault.RETURNS_OLD)
-            if self.rollback_queued and self.rollback and not keeps_old:
-                self.booted, self.rollback = self.rollback, self.booted
-            elif self.staged is not None and not keeps_old:
-                self.booted, self.rollback = self.staged, self.booted
-            self.staged, self.rollback_queued, self.cached_update = None, False, None
-            self.boot_id = str(uuid.uuid4())
+            soft = soft or (self.soft_prepared and not full)
+            if not soft or self.soft_prepared:
+                self._take_up()
+            elif self.staged is not None and not self.staged.download_only:
+                self.rollback, self.rollback_queued = self.staged, True
+            self.staged, self.cached_update, self.soft_prepared = None, None, False
             self.reboots += 1
             seconds = self.boot_seconds
+            if soft:
+                self.soft_reboots += 1
+                short = self.soft_boot_seconds
+                seconds = seconds / 10 if short is None else short
+            else:
+                self.boot_id, self.soft_reboots = str(uuid.uuid4()), 0
             if Fault.RETURNS_AFTER in self.faults:
                 seconds = self.faults[Fault.RETURNS_AFTER].seconds
             lost = self.has(Fault.DOES_NOT_RETURN)
             self._up_at = float("inf") if lost else time.monotonic() + seconds
-            self.boot_time = time.time() + (0 if lost else seconds)
+            if not soft:
+                self.boot_time = time.time() + (0 if lost else seconds)
             self.timer.masked_now = self.timer.masked
             self.timer.active = self.timer.enabled and not self.timer.masked
             self.timer.since = time.monotonic()
         self.on_reboot()
+
+    def _take_up(self) -> None:
+        """Boot what is to be booted."""
+        keeps_old = self.has(Fault.RETURNS_OLD)
+        if self.rollback_queued and self.rollback and not keeps_old:
+            self.booted, self.rollback = self.rollback, self.booted
+        elif self.staged is not None and not self.staged.download_only and not keeps_old:
+            self.booted, self.rollback = self.staged, self.booted
+        self.rollback_queued = False

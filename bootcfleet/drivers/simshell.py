@@ -7,13 +7,15 @@ Enough for every command that this project sends, and for looking around with
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bootcfleet.domain.faults import Fault
 from bootcfleet.drivers import simbootc, simfiles, simnotes, simprobe, simtimer
+from bootcfleet.drivers.bootcprogress import TITLE as PROGRESS
 from bootcfleet.drivers.checkprobe import TITLE as PROBE
 from bootcfleet.drivers.simbootc import Said
 from bootcfleet.drivers.simhost import BAD_UNIT, SimHost
@@ -42,13 +44,18 @@ class Input:
 
 @dataclass(frozen=True)
 class Session:
-    """One command line on a host, as a user.  `gone` tells whether the client hung up."""
+    """One command line on a host, as a user.
+
+    `gone` tells whether the client hung up; `say` takes standard output that comes before the
+    command's end.
+    """
 
     host: SimHost
     user: str
     stdin: Input
     gone: Callable[[], bool]
     sudo_password: str | None = None
+    say: Callable[[str], None] = lambda _: None
 
 
 def run(session: Session, line: str) -> Said:
@@ -66,6 +73,8 @@ def _words(session: Session, words: list[str], *, root: bool) -> Said:
     match words[0]:
         case "sudo":
             return _sudo(session, words[1:])
+        case "env":
+            return _env(session, words[1:], root=root)
         case "sh" if words[1:2] == ["-c"] and len(words) > 2 and words[2].startswith(PROBE):
             asked = session.stdin.rest().decode("utf-8", "replace")
             return simprobe.answer(session.host, asked, lambda path: _file(session.host, path))
@@ -73,6 +82,8 @@ def _words(session: Session, words: list[str], *, root: bool) -> Said:
             return simfiles.put(session.host, words[4], session.stdin.rest(), root=root)
         case "sh" if words[1:2] == ["-c"] and len(words) > 5 and simnotes.answers(words[2:]):
             return simnotes.run(session.host, words[2:], root=root)
+        case "sh" if words[1:2] == ["-c"] and len(words) > 5 and words[2].startswith(PROGRESS):
+            return _with_progress(session, words[5:], root=root)
         case "sh" | "bash" if words[1:2] == ["-c"] and len(words) > 2:
             return _script(session, words[2], root=root)
         case "bootc":
@@ -102,7 +113,21 @@ def _script(session: Session, script: str, *, root: bool) -> Said:
             if said.cut or said.reboots:
                 break
         joint, command = token, []
-    return Said(out, err, said.code, said.reboots, said.cut)
+    return replace(said, stdout=out, stderr=err)
+
+
+def _with_progress(session: Session, bootc: list[str], *, root: bool) -> Said:
+    """bootc by the script that has its progress on standard output, and all else on the other."""
+    words = [*bootc, "--progress-fd", "3"]
+    said = simbootc.run(session.host, words, root=root, gone=session.gone, say=session.say)
+    return replace(said, stdout="", stderr=said.stdout + said.stderr)
+
+
+def _env(session: Session, words: list[str], *, root: bool) -> Said:
+    """A command with variables, of which only one means something here."""
+    variables = list(itertools.takewhile(lambda word: "=" in word, words))
+    said = _words(session, words[len(variables) :], root=root)
+    return replace(said, full=said.full or "SYSTEMCTL_SKIP_AUTO_SOFT_REBOOT=1" in variables)
 
 
 def _sudo(session: Session, words: list[str]) -> Said:
@@ -220,10 +245,12 @@ def _systemctl(host: SimHost, arguments: list[str], *, root: bool) -> Said:
     words = [word for word in arguments if not word.startswith("-")]
     bad = [] if host.healthy else [BAD_UNIT]
     match words[:1]:
-        case ["reboot"]:
+        case ["reboot" | "soft-reboot" as verb]:
             if not root:
                 return Said("", "Call to Reboot failed: Interactive authentication required.\n", 1)
-            return Said(reboots=True)
+            return Said(reboots=True, soft=verb == "soft-reboot")
+        case ["show"] if any("SoftRebootsCount" in word for word in arguments):
+            return Said(f"Version=257 (257.9-1.lab)\nSoftRebootsCount={host.soft_reboots}\n")
         case ["daemon-reload"]:
             return Said() if root else Said("", "Interactive authentication required.\n", 1)
         case ["is-system-running"]:

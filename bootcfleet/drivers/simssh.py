@@ -214,8 +214,12 @@ class _Server(paramiko.ServerInterface):
                 data += chunk
             return data
 
+        def say(text: str) -> None:
+            with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+                channel.sendall(text.encode())
+
         session = simshell.Session(
-            self._host, self._user, simshell.Input(stdin), gone, self._sudo_password
+            self._host, self._user, simshell.Input(stdin), gone, self._sudo_password, say
         )
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             said = simshell.run(session, line)
@@ -231,7 +235,7 @@ class _Server(paramiko.ServerInterface):
             return
         if said.reboots:
             # The connection goes down with the host, as it does when systemd reboots.
-            self._host.reboot()
+            self._host.reboot(soft=said.soft, full=said.full)
             return
         channel.send_exit_status(said.code)
         channel.close()

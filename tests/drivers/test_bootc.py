@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from bootcfleet.domain.abilities import Abilities
+from bootcfleet.domain.bootcprogress import DownloadProgress
 from bootcfleet.domain.policy import HealthCheck
 from bootcfleet.drivers.bootc import BootcHost, HostFacts
 from bootcfleet.drivers.bootc_faults import classify, last_error, printable
@@ -38,9 +40,18 @@ def status_text(api: str = "v1") -> str:
     )
 
 
-def facts_text(boot_id: str = NEW, status: str | None = None, btime: str = "1760000000") -> str:
+def boot_text(boot_id: str = NEW, systemd: str = "Version=257\nSoftRebootsCount=0\n") -> str:
+    return f"--8<-- bootcfleet boot_id\n{boot_id}\n--8<-- bootcfleet systemd\n{systemd}"
+
+
+def facts_text(
+    boot_id: str = NEW,
+    status: str | None = None,
+    btime: str = "1760000000",
+    systemd: str = "Version=257\nSoftRebootsCount=0\n",
+) -> str:
     return (
-        f"--8<-- bootcfleet boot_id\n{boot_id}\n--8<-- bootcfleet stat\n"
+        f"{boot_text(boot_id, systemd)}--8<-- bootcfleet stat\n"
         # 404 and 500 are counters here, and no answers of a registry.
         f"cpu  404 500 401 403\nbtime {btime}\n--8<-- bootcfleet version\nbootc 1.16.9\n"
         f"--8<-- bootcfleet status\n{status_text() if status is None else status}"
@@ -60,6 +71,7 @@ class Call:
     argv: tuple[str, ...]
     timeout: float | None
     as_root: bool
+    on_line: OnLine | None = None
 
 
 Answer = CommandResult | FleetError
@@ -82,7 +94,7 @@ class Script:
         as_root: bool = False,
         on_line: OnLine | None = None,
     ) -> CommandResult:
-        self.calls.append(Call(tuple(argv), timeout, as_root))
+        self.calls.append(Call(tuple(argv), timeout, as_root, on_line))
         assert self.answers, f"nobody expected {argv}"
         answer = self.answers.pop(0)
         if isinstance(answer, FleetError):
@@ -197,6 +209,48 @@ class TestFacts:
         assert error.fault is HostFault.SUDO_REFUSED
 
 
+class TestBootMarker:
+    @pytest.mark.parametrize(
+        ("systemd", "marker"),
+        [
+            ("Version=257 (257.9-1.el10)\nSoftRebootsCount=0\n", NEW),
+            ("Version=257\nSoftRebootsCount=3\n", f"{NEW}+3"),
+            ("SoftRebootsCount=12\nVersion=258~rc1\n", f"{NEW}+12"),
+            # No soft reboots before 254.
+            ("Version=252 (252-51.el9)\n", NEW),
+            ("Version=v253.1\n", NEW),
+        ],
+    )
+    def test_the_boot_and_its_soft_reboots(self, systemd: str, marker: str) -> None:
+        bootc, script = host(said(facts_text(systemd=systemd)), said(boot_text(systemd=systemd)))
+        assert bootc.facts().boot_id == marker
+        assert bootc.boot_id() == marker
+        assert len(script.calls) == 2
+        assert "SoftRebootsCount" in script.lines[1]
+
+    @pytest.mark.parametrize("version", ["254.1", "255 (255.4-1)"])
+    def test_a_systemd_that_does_not_count_says_when_userspace_came_up(self, version: str) -> None:
+        shown = f"Version={version}\n"
+        bootc, script = host(
+            said(facts_text(systemd=shown)), said("ActiveEnterTimestampMonotonic=81000000\n")
+        )
+        assert bootc.facts().boot_id == f"{NEW}+81000000"
+        assert script.lines[1].endswith("ActiveEnterTimestampMonotonic basic.target")
+        starting = host(said(boot_text(systemd=shown)), said("ActiveEnterTimestampMonotonic=0\n"))
+        assert fault_of(starting[0].boot_id).fault is HostFault.TIMEOUT
+
+    @pytest.mark.parametrize("systemd", ["", "Version=\n", "Version=none\nSoftRebootsCount=-1\n"])
+    def test_without_systemds_answer_no_boot_is_taken_for_another(self, systemd: str) -> None:
+        error = fault_of(host(said(facts_text(systemd=systemd)))[0].facts)
+        assert error.fault is HostFault.TIMEOUT
+        assert error.transient
+        assert "systemd does not answer yet" in error.message
+
+    def test_a_boot_id_that_cannot_be_read(self) -> None:
+        error = fault_of(host(said("", "sh: not found", 127))[0].boot_id)
+        assert "cat /proc" in error.message
+
+
 class TestStaging:
     def test_what_is_sent(self) -> None:
         bootc, script = host(*[said()] * 4)
@@ -212,6 +266,50 @@ class TestStaging:
         ]
         assert [call.timeout for call in script.calls][:2] == [5, 6]
         assert all(call.as_root for call in script.calls)
+
+    def test_what_a_bootc_can_is_used(self) -> None:
+        every, none = Abilities.of("1.16.9"), Abilities.of("unknown")
+        bootc, script = host(*[said()] * 10)
+        bootc.stage_upgrade(abilities=every, download_only=True)
+        bootc.stage_upgrade(abilities=none, download_only=True, soft_reboot=True)
+        bootc.stage_upgrade(abilities=every, soft_reboot=True)
+        bootc.stage_switch("r.example/soe:2", abilities=every, soft_reboot=True)
+        bootc.stage_switch("r.example/soe:2", abilities=none, soft_reboot=True)
+        bootc.finish_download()
+        bootc.finish_download(soft_reboot=True)
+        bootc.queue_rollback(soft_reboot=True)
+        bootc.stage_upgrade(abilities=none, on_progress=lambda _: None)
+        bootc.stage_upgrade(abilities=every)
+        assert script.lines == [
+            "bootc upgrade --download-only",
+            "bootc upgrade",
+            "bootc upgrade --soft-reboot=auto",
+            "bootc switch --soft-reboot=auto r.example/soe:2",
+            "bootc switch r.example/soe:2",
+            "bootc upgrade --from-downloaded",
+            "bootc upgrade --from-downloaded --soft-reboot=auto",
+            "bootc rollback --soft-reboot=auto",
+            "bootc upgrade",
+            "bootc upgrade",
+        ]
+        assert not any("--apply" in line for line in script.lines)
+
+    def test_a_download_tells_how_far_it_is(self) -> None:
+        told: list[DownloadProgress] = []
+        able = Abilities.of("1.1.4")
+        failed = said("", "Fetching\nerror: Upgrading: No space left on device\n", 1)
+        bootc, script = host(failed, lost(HostFault.TIMEOUT), said("  9 1:00 bootc upgrade\n"))
+        error = fault_of(lambda: bootc.stage_upgrade(abilities=able, on_progress=told.append))
+        assert error.message == "bootc upgrade failed: Upgrading: No space left on device"
+        call = script.calls[0]
+        assert (call.argv[:2], call.argv[3:]) == (("sh", "-c"), ("sh", "bootc", "upgrade"))
+        assert call.on_line is not None
+        call.on_line("stdout", '{"type":"ProgressSteps","task":"staging","steps":1,"stepsTotal":2}')
+        assert told == [DownloadProgress("staging", 0, 0, 1, 2)]
+        # The script is not taken for its own hindrance.
+        error = fault_of(lambda: bootc.stage_upgrade(abilities=able, on_progress=told.append))
+        assert error.fault is HostFault.TIMEOUT
+        assert error.message.startswith("bootc upgrade did not end")
 
     def test_a_slow_download_is_not_called_a_lock(self) -> None:
         ours = said("  7 30:00 bootc upgrade\n")
@@ -240,8 +338,15 @@ class TestReboot:
     def test_a_dropped_connection_is_what_a_reboot_looks_like(self, answer: Answer) -> None:
         bootc, script = host(answer)
         bootc.reboot()
-        assert script.lines == ["systemctl reboot"]
+        assert script.lines == ["env SYSTEMCTL_SKIP_AUTO_SOFT_REBOOT=1 systemctl reboot"]
         assert script.calls[0].as_root
+
+    def test_a_soft_reboot_is_asked_for_by_its_name(self) -> None:
+        bootc, script = host(said(), said("", "Unknown command verb 'soft-reboot'.", 1))
+        bootc.reboot(soft=True)
+        assert script.lines == ["systemctl soft-reboot"]
+        error = fault_of(lambda: bootc.reboot(soft=True))
+        assert error.message.startswith("systemctl soft-reboot failed: Unknown command verb")
 
     @pytest.mark.parametrize(
         ("answer", "fault"),
@@ -271,9 +376,13 @@ class Clock:
         return self.now
 
 
-def boot(bootc: BootcHost, timeout: float = 60) -> HostFacts:
+def boot(
+    bootc: BootcHost, timeout: float = 60, *, previous: str = OLD, soft: bool = False
+) -> HostFacts:
     clock = Clock()
-    return bootc.wait_for_boot(OLD, timeout, sleep=clock.sleep, monotonic=clock.monotonic)
+    return bootc.wait_for_boot(
+        previous, timeout, sleep=clock.sleep, monotonic=clock.monotonic, soft=soft
+    )
 
 
 class Forever(list[Answer]):
@@ -303,6 +412,43 @@ class TestWaitForBoot:
         assert script.answers == []
         assert script.closed == 8, "each look is a connection of its own"
         assert not script.calls[0].as_root, "sudo is not needed to read the boot id"
+
+    def test_a_soft_reboot_keeps_the_kernels_boot_id(self) -> None:
+        after = "Version=257\nSoftRebootsCount=2\n"
+        before = said(boot_text(OLD, "Version=257\nSoftRebootsCount=1\n"))
+        bootc, script = host(
+            before,
+            lost(HostFault.CONNECTION_LOST),
+            said(boot_text(OLD, "")),  # systemd does not answer yet
+            said(boot_text(OLD, after)),
+            said(facts_text(OLD, systemd=after)),
+        )
+        assert boot(bootc, previous=f"{OLD}+1", soft=True).boot_id == f"{OLD}+2"
+        assert script.answers == []
+        assert all(call.as_root for call in script.calls)
+        # A full reboot in its place is another boot as well.
+        bootc, _ = host(said(boot_text(NEW)), said(facts_text(NEW)))
+        assert boot(bootc, previous=f"{OLD}+1", soft=True).boot_id == NEW
+
+    def test_a_full_reboot_after_soft_ones(self) -> None:
+        bootc, script = host(said(OLD), said(NEW), said(facts_text(NEW)))
+        assert boot(bootc, previous=f"{OLD}+1").boot_id == NEW
+        assert script.lines[:2] == ["cat /proc/sys/kernel/random/boot_id"] * 2
+
+    def test_a_soft_reboot_that_nobody_asked_for(self) -> None:
+        """A prepared one may take a reboot's place: the host was gone, its kernel was not."""
+        after = "Version=257\nSoftRebootsCount=1\n"
+        bootc, script = host(
+            said(OLD),
+            lost(HostFault.UNREACHABLE),
+            said(OLD),
+            said(boot_text(OLD)),
+            said(OLD),
+            said(boot_text(OLD, after)),
+            said(facts_text(OLD, systemd=after)),
+        )
+        assert boot(bootc).boot_id == f"{OLD}+1"
+        assert script.answers == []
 
     @pytest.mark.parametrize("fault", [HostFault.HOST_KEY_CHANGED, HostFault.HOST_KEY_UNKNOWN])
     def test_another_host_key_is_said_at_once(self, fault: HostFault) -> None:

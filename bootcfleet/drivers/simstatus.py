@@ -1,0 +1,65 @@
+"""The document that ``bootc status`` prints on a simulated host (``org.containers.bootc/v1``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bootcfleet.drivers.simhost import Deployment, Pulled, SimHost
+
+
+def document(host: SimHost, *, booted: bool) -> dict[str, Any]:
+    """The document; without slots where bootc did not boot the system."""
+    with host.lock:
+        spec = host.staged or host.booted
+        image = {"image": spec.reference, "transport": spec.transport}
+        return {
+            "apiVersion": "org.containers.bootc/v1",
+            "kind": "BootcHost",
+            "metadata": {"name": "host"},
+            "spec": {
+                "image": image if booted else None,
+                "bootOrder": "rollback" if host.rollback_queued and booted else "default",
+            },
+            "status": {
+                "booted": _entry(host.booted, host.cached_update) if booted else None,
+                "staged": _entry(host.staged, soft=host.soft_reboot_capable) if booted else None,
+                "rollback": _entry(host.rollback, soft=host.soft_reboot_capable)
+                if booted
+                else None,
+                "rollbackQueued": host.rollback_queued and booted,
+                "readOnly": False,
+                "usrOverlay": None,
+                "type": "bootcHost" if booted else None,
+            },
+        }
+
+
+def _entry(
+    deployment: Deployment | None, cached: Pulled | None = None, *, soft: bool = False
+) -> dict[str, Any] | None:
+    if deployment is None:
+        return None
+    return {
+        "image": _image(deployment, deployment.image),
+        "cachedUpdate": _image(deployment, cached) if cached else None,
+        "incompatible": False,
+        "pinned": False,
+        "downloadOnly": deployment.download_only,
+        "softRebootCapable": soft,
+        "store": "ostreeContainer",
+        "ostree": {
+            "checksum": str(deployment.image.digest).removeprefix("sha256:"),
+            "deploySerial": deployment.serial,
+            "stateroot": "default",
+        },
+    }
+
+
+def _image(deployment: Deployment, image: Pulled) -> dict[str, Any]:
+    return {
+        "image": {"image": deployment.reference, "transport": deployment.transport},
+        "version": image.version,
+        "timestamp": image.created,
+        "imageDigest": str(image.digest),
+        "architecture": image.architecture,
+    }
