@@ -54,6 +54,15 @@ class LiveView:
         """Whether it draws."""
         return self._live is not None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and lines of the terminal."""
+        from rich import get_console
+
+        # Live asks for the first picture while it is made.
+        width, height = (self._console or get_console()).size
+        return width, height
+
     def above(self, text: str, style: str = "") -> None:
         """Print a line that scrolls by above the view; nothing in it is obeyed."""
         if self._live is not None:

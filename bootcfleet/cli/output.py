@@ -8,6 +8,7 @@ error then, so that a pipe stays clean.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,16 @@ YesFlag = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confi
 DryRunFlag = Annotated[
     bool, typer.Option("--dry-run", "-n", help="Print the plan and change nothing.")
 ]
+
+
+#: What JSON lets through and a terminal would obey: DEL, C1, changes of direction; and what
+#: cannot be written as UTF-8.
+_OBEYED = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=str)
+    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 class Output:
@@ -45,7 +56,7 @@ class Output:
     def json(self, value: Any) -> None:
         """The result as one JSON document."""
         with self._lock:
-            print(json.dumps(value, indent=2, ensure_ascii=False, default=str), flush=True)
+            print(_json(value, 2), flush=True)
 
     def raw(self, data: bytes) -> None:
         """A document as it is, to the byte."""
@@ -63,7 +74,7 @@ class Output:
     def json_line(self, value: Mapping[str, Any]) -> None:
         """One object of a stream, on a line of its own."""
         with self._lock:
-            print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+            print(_json(value), flush=True)
 
     def event(self, event: Event) -> None:
         """An event of a running operation: a JSON line, or its message."""

@@ -1,0 +1,90 @@
+"""How a rollout goes, as it goes: a live view on a terminal, lines with times or JSON elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from bootcfleet.cli.liveview import LiveView
+from bootcfleet.cli.output import Output
+from bootcfleet.domain.event import Event
+from bootcfleet.domain.plaintext import one_line
+from bootcfleet.domain.rollout import ENDS
+from bootcfleet.domain.rollout_tally import BAD, Tally
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+_ENDED = frozenset(f"host.{phase}" for phase in ENDS)
+_BAD = frozenset(f"host.{phase}" for phase in BAD)
+#: Too many to be lines, and nothing is lost with them.
+_QUIET = frozenset({"host.download", "host.skipped"})
+#: With more hosts than this, only those that ended badly scroll by above the view.
+_FEW = 50
+
+
+class RolloutProgress(LiveView):
+    """Shows the events of a rollout.  Safe to use from several threads.
+
+    `tally` holds what is known already (the waves of the plan; all that happened before, for
+    one who comes later).  `clock` gives seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        output: Output,
+        tally: Tally | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        console: Console | None = None,
+    ) -> None:
+        super().__init__(output, console)
+        self.tally = tally if tally is not None else Tally()
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def event(self, event: Event) -> None:
+        """Take an event in that happens now; an `Emit`."""
+        self.happened(event, self._clock())
+
+    def happened(self, event: Event, at: float) -> None:
+        """Take an event in that happened at `at`."""
+        with self._lock:
+            self.tally.take(event, at)
+        if self._output.as_json:
+            stamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+            self._output.json_line({"at": stamp, **event.to_json()})
+        elif event.kind in _QUIET:
+            return
+        elif not self.live:
+            stamp = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            self._output.line(f"{stamp} {self._sentence(event)}")
+        elif (
+            not event.subject
+            or event.kind in _BAD
+            or (event.kind in _ENDED and len(self.tally.hosts) <= _FEW)
+        ):
+            style = "red" if event.kind in _BAD or event.kind == "rollout.halted" else ""
+            self.above(self._sentence(event), style)
+
+    def _sentence(self, event: Event) -> str:
+        """What happened, on one line: whom it is about, and what it is."""
+        wave = self.tally.waves.get(event.data.get("wave", -1))
+        subject = event.subject
+        if not subject and event.kind.startswith("wave."):
+            subject = wave.title if wave else ""
+        kind = "" if event.kind.startswith("host.") else event.kind.partition(".")[2]
+        said = event.message
+        if kind and not said.startswith(kind):
+            said = f"{kind}: {said}" if said else kind
+        return one_line(f"{subject}: {said}" if subject else said)
+
+    def _view(self) -> RenderableType:
+        from bootcfleet.cli.rollout_frame import frame
+
+        width, height = self.size
+        with self._lock:
+            return frame(self.tally, self._clock(), width, height)
