@@ -46,6 +46,7 @@ COMMANDS: dict[str, Command] = {
         "kickstart", "Install machines: kickstarts rendered, checked and served.", "Machines"
     ),
     "fleet": Command("fleet", "Look at hosts and move them forward or back.", "Fleet"),
+    "rollout": Command("rollout", "Follow, pause, approve, abort and resume rollouts.", "Fleet"),
     "why": Command("why", "Show why a host or image is what it is.", "Fleet", "why"),
     "who-uses": Command("image_revoke", "Show what uses an image.", "Fleet", "who_uses"),
     "audit": Command("audit", "Show who did what, when, and with which digests.", "Fleet", "audit"),

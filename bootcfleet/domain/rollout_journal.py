@@ -7,11 +7,11 @@ controller that wrote them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 
 class EntryKind(StrEnum):
@@ -92,8 +92,8 @@ class RolloutRecord:
 
     `body` is the plan as JSON (`domain/rollout_replay.py` reads and writes it): policy, waves,
     targets, the hosts' connections, the states of hosts that stay out.  `about` are the few facts
-    of it that a list of rollouts shows: ``hosts`` and ``waves`` (how many), ``image`` (where
-    to), ``policy`` (its name).
+    of it that a list of rollouts shows (`about_of`): ``hosts`` and ``waves`` (how many),
+    ``image`` (where to), ``policy`` (its name).
     """
 
     id: str
@@ -102,6 +102,19 @@ class RolloutRecord:
     actor: str
     body: Mapping[str, Any] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def about_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a list shows of a plan, from the plan's JSON."""
+    resolved = body.get("resolved") or {}
+    image = body.get("reference") or (next(iter(resolved)) if len(resolved) == 1 else None)
+    about = {
+        "hosts": len(body.get("hosts") or body.get("targets") or ()),
+        "waves": len(body.get("waves") or ()),
+        "image": image,
+        "policy": (body.get("policy") or {}).get("name"),
+    }
+    return {key: value for key, value in about.items() if value}
 
 
 #: Entries of which there are many; a summary of a rollout does without them.
@@ -114,6 +127,16 @@ class RolloutSummary:
 
     entries: int = 0
     newest: Mapping[EntryKind, JournalEntry] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, entries: Iterable[JournalEntry]) -> Self:
+        """The summary of a whole journal."""
+        last, newest = 0, {}
+        for entry in entries:
+            last = entry.number
+            if entry.kind not in MANY:
+                newest[entry.kind] = entry
+        return cls(last, newest)
 
     def number(self, *kinds: EntryKind) -> int:
         """The number of the newest entry of `kinds`; 0 where there is none."""

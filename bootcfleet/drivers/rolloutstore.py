@@ -23,6 +23,7 @@ from bootcfleet.domain.rollout_journal import (
     NewEntry,
     RolloutRecord,
     RolloutSummary,
+    about_of,
 )
 from bootcfleet.drivers import ledgerhold
 from bootcfleet.drivers.ledger import storable
@@ -88,7 +89,7 @@ class RolloutStore:
                     operation=str(record.operation),
                     at=stamp(record.at),
                     actor=storable(record.actor),
-                    about=dump(record.about),
+                    about=dump(record.about or about_of(record.body)),
                     body=dump(record.body),
                 )
             )

@@ -1,0 +1,121 @@
+"""`bootcfleet rollout`: look at rollouts, and pause, approve, abort, retry and resume them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bootcfleet.cli.output import JsonFlag, YesFlag
+
+app = typer.Typer(no_args_is_help=True, help="Follow, pause, approve, abort and resume rollouts.")
+
+RolloutArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="[ROLLOUT]", help="Its id, the beginning of it, or `last`.", show_default=True
+    ),
+]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", "-m", help="Why; it is recorded.", show_default=False)
+]
+
+
+@app.command("list")
+def list_rollouts(
+    open_only: Annotated[
+        bool, typer.Option("--open", help="Only those in which something is left to do.")
+    ] = False,
+    limit: Annotated[int, typer.Option("--limit", help="How many, the newest.", min=1)] = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """The rollouts in the ledger, newest first: where each stands, and who carries it out.
+
+    `left-behind` is one whose controller was killed: `rollout resume` takes it up.
+    """
+    from bootcfleet.cli.rollout_run import show_list
+
+    show_list(limit, open_only=open_only, as_json=as_json)
+
+
+@app.command()
+def show(
+    rollout: RolloutArgument = "last",
+    host: Annotated[
+        list[str] | None,
+        typer.Option("--host", "-H", help="Only this host, with all that is known. Repeatable."),
+    ] = None,
+    journal: Annotated[bool, typer.Option("--journal", help="Every entry of the journal.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """A rollout: its plan, its waves, its hosts, what failed and why, and what it waits for."""
+    from bootcfleet.cli.rollout_run import show_one
+
+    show_one(rollout, host or [], journal=journal, as_json=as_json)
+
+
+@app.command()
+def pause(
+    rollout: RolloutArgument = "last", reason: ReasonOption = "", as_json: JsonFlag = False
+) -> None:
+    """Begin nothing more; what is under way comes to its end.
+
+    A host that is being rebooted is still checked, and rolled back when it failed.
+    """
+    from bootcfleet.cli.rollout_run import run_pause
+
+    run_pause(rollout, reason, as_json=as_json)
+
+
+@app.command()
+def approve(
+    rollout: RolloutArgument = "last",
+    wave: Annotated[
+        int | None,
+        typer.Option(help="The wave's number, also before it is its turn.", show_default=False),
+    ] = None,
+    reason: ReasonOption = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Let the wave start that waits for approval."""
+    from bootcfleet.cli.rollout_run import run_approve
+
+    run_approve(rollout, wave, reason, as_json=as_json)
+
+
+@app.command()
+def abort(
+    rollout: RolloutArgument = "last",
+    unwind: Annotated[
+        bool,
+        typer.Option(
+            "--rollback", help="Take the hosts back that were updated, newest wave first."
+        ),
+    ] = False,
+    reason: ReasonOption = "",
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """End a rollout early: begin nothing more, and finish what is under way."""
+    from bootcfleet.cli.rollout_run import run_abort
+
+    run_abort(rollout, reason, unwind=unwind, yes=yes, as_json=as_json)
+
+
+@app.command()
+def retry(
+    host: Annotated[
+        str | None,
+        typer.Argument(help="The host; all that did not end well without it.", show_default=False),
+    ] = None,
+    rollout: Annotated[
+        str, typer.Option("--rollout", "-r", help="Its id, the beginning of it, or `last`.")
+    ] = "last",
+    reason: ReasonOption = "",
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take up a host again that failed, was rolled back or refused; a halted rollout goes on."""
+    from bootcfleet.cli.rollout_run import run_retry
+
+    run_retry(rollout, host, reason, yes=yes, as_json=as_json)
