@@ -107,7 +107,8 @@ class Target:
     manifest of the host's own platform); `before` is the digest it ran when the
     plan was made, `boot_id` the boot that it ran it in.  `reason` is for people.
     `system_state` is what ``systemctl is-system-running`` said before: a host that
-    was degraded already is not failed for being so still.  `version` is bootc's.  `zone` is
+    was degraded already is not failed for being so still, by the same units where `failed_units`
+    names them.  `version` is bootc's.  `zone` is
     the host's own time zone; `timer` is whether ``bootc-fetch-apply-updates.timer`` was active.
     """
 
@@ -121,6 +122,7 @@ class Target:
     version: str = "unknown"
     zone: str | None = None
     timer: bool = False
+    failed_units: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
