@@ -9,6 +9,7 @@ from bootcfleet.domain.channel import ChannelAction, ChannelEntry
 from bootcfleet.domain.evidence import EvidenceKind, EvidenceOutcome
 from bootcfleet.domain.lineage import Lineage
 from bootcfleet.domain.promotion import PromotionPlan
+from bootcfleet.domain.reference import Digest
 from bootcfleet.drivers.registryhttp import RegistryError
 from bootcfleet.errors import FleetError, UsageError
 from bootcfleet.ops.channel import Channels
@@ -66,6 +67,31 @@ def plan_rollback(
     gates = examine_back(channels, candidate)
     move = make_move(channels, candidate, action, why=why, gates=gates)
     return PromotionPlan(source, channel, (move,), {}, {}, frozenset(skip))
+
+
+def plan_return(
+    channels: Channels, image: str, channel: str, digest: str, *, why: str
+) -> PromotionPlan:
+    """What moves a channel back to a digest that its tag had, in its history or before it.
+
+    Raises `FleetError` when the digest is no longer in the registry.
+    """
+    tag = channels.tag(image, channel)
+    found = channels.found(tag)
+    at = tag.with_digest(Digest(digest))
+    try:
+        manifest = channels.registry.manifest(at)
+    except RegistryError as error:
+        if error.status != 404:
+            raise
+        raise UsageError(
+            f"{digest} is no longer in {at.name}",
+            hint=f"choose another: bootcfleet channel history {image} {channel}",
+        ) from error
+    candidate = Candidate(image, channel, digest, at, manifest, found)
+    gates = examine_back(channels, candidate)
+    move = make_move(channels, candidate, ChannelAction.ROLLBACK, why=why, gates=gates)
+    return PromotionPlan(digest, channel, (move,))
 
 
 def _target(channels: Channels, history: Sequence[ChannelEntry], to: str | None) -> ChannelEntry:
