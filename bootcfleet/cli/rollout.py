@@ -119,3 +119,31 @@ def retry(
     from bootcfleet.cli.rollout_run import run_retry
 
     run_retry(rollout, host, reason, yes=yes, as_json=as_json)
+
+
+@app.command()
+def watch(
+    rollout: RolloutArgument = "last",
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Tell what has happened already, too.")
+    ] = False,
+    interval: Annotated[
+        float, typer.Option(help="Seconds between two looks at the journal.", min=0.2)
+    ] = 1,
+    patience: Annotated[
+        float,
+        typer.Option(help="Seconds without a controller until it gives up watching.", min=0),
+    ] = 15,
+    as_json: JsonFlag = False,
+) -> None:
+    """Follow a rollout to its end, from any machine that reaches the ledger.
+
+    A live view on a terminal, lines elsewhere. ^C ends the watching, not the rollout.
+    Exit code 1 when hosts failed or nobody carries it out, 4 when it halted or was aborted.
+    """
+    from bootcfleet.cli.rollout_watch import run_watch
+
+    code = run_watch(
+        rollout, from_start=from_start, interval=interval, patience=patience, as_json=as_json
+    )
+    raise typer.Exit(code)

@@ -6,10 +6,11 @@ Downloads and gates are not in the journal, and do not come.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Self
 
 from bootcfleet.domain.event import Event
+from bootcfleet.domain.rollout import Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, JournalEntry, RolloutRecord, WavePhase
 
 _ROLLOUT = {
@@ -45,6 +46,17 @@ class JournalEvents:
             str(host): int(wave["number"]) for wave in self._waves for host in wave["hosts"]
         }
         self._bake = {int(wave["number"]): wave.get("bake") for wave in self._waves}
+
+    @classmethod
+    def of_rollout(cls, rollout: Rollout) -> Self:
+        """The same for one who has the rollout and not its record; make it once, not an entry."""
+        waves = [
+            {"number": wave.number, "title": wave.title, "hosts": wave.hosts, "bake": wave.bake}
+            for wave in rollout.waves
+        ]
+        at = rollout.began or datetime.min.replace(tzinfo=UTC)
+        body = {"waves": waves}
+        return cls(RolloutRecord(rollout.id, str(rollout.operation), at, rollout.actor, body))
 
     def planned(self) -> list[Event]:
         """The plan, and the hosts that stay out of it; they happened at the record's time."""
@@ -110,3 +122,8 @@ class JournalEvents:
 
 def _title(wave: Any) -> str:
     return str(wave.get("title") or f"wave {wave['number']}")
+
+
+def event_of(entry: JournalEntry, rollout: Rollout) -> Event | None:
+    """What one entry of a rollout says, or None (see `JournalEvents.of`)."""
+    return JournalEvents.of_rollout(rollout).of(entry)

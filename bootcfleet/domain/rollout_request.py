@@ -145,5 +145,5 @@ def _require_going(rollout: Rollout, otherwise: str) -> None:
     if rollout.halted is not None:
         raise RequestRefusedError(
             f"the rollout {rollout.id} has halted, {otherwise}: {rollout.halted}",
-            hint=f"take its hosts up again: bootcfleet rollout retry {rollout.id}",
+            hint=f"take its hosts up again: bootcfleet rollout retry --rollout {rollout.id}",
         )

@@ -87,7 +87,7 @@ def test_an_ended_rollout_takes_nothing_but_retries() -> None:
 
 def test_a_halted_rollout() -> None:
     rollout = replace(a_rollout(), halted="2 hosts failed")
-    hint = f"take its hosts up again: bootcfleet rollout retry {ID}"
+    hint = f"take its hosts up again: bootcfleet rollout retry --rollout {ID}"
     with pytest.raises(FleetError) as caught:
         pause(rollout, "")
     assert refused(caught) == (

@@ -1,0 +1,84 @@
+"""`bootcfleet rollout watch`: the journal as it grows, as a live view, lines or JSON lines."""
+
+from __future__ import annotations
+
+from bootcfleet.cli.output import Output
+from bootcfleet.cli.rollout_progress import RolloutProgress
+from bootcfleet.cli.rollout_view import counts_of, standing_line, waits_of
+from bootcfleet.domain.event import Event
+from bootcfleet.domain.plaintext import one_line
+from bootcfleet.domain.rollout import Rollout
+from bootcfleet.domain.rollout_events import JournalEvents
+from bootcfleet.domain.rollout_journal import JournalEntry
+from bootcfleet.domain.rollout_tally import Tally
+from bootcfleet.errors import ExitCode, RolloutHaltedError
+from bootcfleet.ops.project import find_project
+from bootcfleet.ops.rollout_follow import follow
+from bootcfleet.ops.rollouts import Look, look, open_rollouts
+
+
+def run_watch(
+    text: str, *, from_start: bool, interval: float, patience: float, as_json: bool
+) -> int:
+    """Follow a rollout to its end; the exit code of how it ended."""
+    output = Output(as_json=as_json)
+    with open_rollouts(find_project()) as rollouts:
+        found = look(rollouts, text)
+        events = JournalEvents(found.record)
+        with RolloutProgress(output, Tally()) as progress:
+            for at, event in events.all(found.entries):
+                if from_start:
+                    progress.happened(event, at.timestamp())
+                else:
+                    progress.tally.take(event, at.timestamp())
+            if not from_start:
+                _say_standing(output, progress, found)
+            rollout = found.rollout
+            for news in follow(rollouts.store, rollout, interval=interval, patience=patience):
+                rollout = news.rollout
+                _tell(progress, events, news.entries)
+    return end_code(rollout)
+
+
+def _say_standing(output: Output, progress: RolloutProgress, found: Look) -> None:
+    """Where it stands when the watching begins."""
+    waits = waits_of(found.rollout)
+    lines = [standing_line(found), *(f"waits: {why}" for why in waits)]
+    if output.as_json:
+        data = {
+            "rollout": found.record.id,
+            "state": str(found.standing),
+            "counts": counts_of(found.rollout, found.rollout.names),
+            "waits": waits,
+        }
+        output.event(Event("rollout.standing", "", lines[0], data))
+        return
+    for line in lines:
+        said = one_line(f"{found.record.id}: {line}")
+        if progress.live:
+            progress.above(said)
+        else:
+            output.line(said)
+
+
+def _tell(
+    progress: RolloutProgress, events: JournalEvents, entries: tuple[JournalEntry, ...]
+) -> None:
+    for entry in entries:
+        event = events.of(entry)
+        if event is not None:
+            progress.happened(event, entry.at.timestamp())
+
+
+def end_code(rollout: Rollout) -> int:
+    """The exit code of a rollout that has ended.
+
+    Raises `RolloutHaltedError` (4) for one that was halted or aborted.
+    """
+    if rollout.outcome in {"halted", "aborted"}:
+        raise RolloutHaltedError(
+            f"the rollout {rollout.id} was {rollout.outcome}: {rollout.halted}",
+            hint=f"see why: bootcfleet rollout show {rollout.id}; when the cause is gone: "
+            f"bootcfleet rollout retry --rollout {rollout.id}",
+        )
+    return ExitCode.DONE if rollout.outcome == "done" else ExitCode.FAILED
