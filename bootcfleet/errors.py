@@ -121,6 +121,14 @@ class HostFault(StrEnum):
     WRONG_DIGEST = "wrong-digest"
     DID_NOT_RETURN = "did-not-return"
     CAME_BACK_OLD = "came-back-old"
+    #: It came back on its old deployment, and why is known.
+    FINALIZE_FAILED = "finalize-failed"
+    GREENBOOT = "greenboot-rolled-back"
+    BOOT_FELL_BACK = "boot-fell-back"
+    CAME_BACK_NEITHER = "came-back-neither"
+    #: What was staged is no longer, or is something else.
+    REPLACED = "replaced"
+    TAG_MOVED = "tag-moved"
     HEALTH_FAILED = "health-failed"
     COMMAND_FAILED = "command-failed"
 
