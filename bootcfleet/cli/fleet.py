@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from bootcfleet.cli import fleet_lock
 from bootcfleet.cli.fleet_options import (
     Batch,
     BootTimeout,
@@ -233,3 +234,6 @@ def list_hosts(
     from bootcfleet.cli.fleet_run import show_hosts
 
     show_hosts(Selection(inventory, labels, groups, hosts), as_json=as_json)
+
+
+fleet_lock.register(app)

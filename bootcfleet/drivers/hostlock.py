@@ -83,7 +83,9 @@ take)
   [ "$stale" = break ] || show stale
   write "$now"; show broken ;;
 release) own || show held ;;
-break) [ "$stale" != keep-live ] || stale || show held ;;
+break)
+  [ -z "$rollout" ] || own || show held
+  [ "$stale" != keep-live ] || stale || show held ;;
 esac
 rm -f -- "$lock" || exit 1
 keep "$dir"
@@ -154,22 +156,36 @@ def read(executor: Executor, host: str, *, timeout: float = 60.0) -> LockHolder 
 
 
 def break_lock(
-    executor: Executor, host: str, *, live: bool = True, timeout: float = 60.0
+    executor: Executor,
+    host: str,
+    *,
+    rollout: str = "",
+    live: bool = True,
+    timeout: float = 60.0,
 ) -> LockHolder | None:
-    """Remove whatever lock the host has; who had it.
+    """Remove the lock that the host has; who had it, or None where there was none.
 
-    Without `live` a lock that has not expired stays.  Raises `HostError`: ``locked`` then.
+    With a `rollout` only that one's lock goes: somebody looked at it before.  Without `live` a
+    lock that has not expired stays.  Raises `HostError`: ``locked`` for a lock that stays.
     """
-    words = ["", "", "" if live else "keep-live"]
+    whose = json.dumps(check_rollout(rollout)) if rollout else ""
+    words = [whose, "", "" if live else "keep-live"]
     answer, holder = _ask(executor, host, "break", words, timeout)
-    if holder is not None and answer == "held":
+    if holder is None or answer != "held":
+        return holder
+    if rollout and holder.rollout != rollout:
         raise HostError(
             host,
             HostFault.LOCKED,
-            f"its lock has not expired: {holder.title}",
-            hint=f"when that rollout is gone for good: bootcfleet fleet unlock --force {host}",
+            f"its lock has changed hands: {holder.title}",
+            hint=f"look again: bootcfleet fleet locks {host}",
         )
-    return holder
+    raise HostError(
+        host,
+        HostFault.LOCKED,
+        f"its lock has not expired: {holder.title}",
+        hint=f"when that rollout is gone for good: bootcfleet fleet unlock --force {host}",
+    )
 
 
 def _ask(

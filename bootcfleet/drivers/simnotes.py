@@ -50,7 +50,9 @@ def _lock(host: SimHost, verb: str, path: str, words: Sequence[str]) -> Said:
         if held.stale and stale == "break":
             return _put(host, path, words, now, now, "broken")
         answer = "stale" if held.stale else "held"
-    elif (verb == "release" and own) or (verb == "break" and _goes(held, stale)):
+    elif (verb == "release" and own) or (
+        verb == "break" and (own or not rollout) and _goes(held, stale)
+    ):
         del host.files[path]
         answer = "removed"
     return Said(f"--8<-- bootcfleet lock {answer} {now}\n{text}")

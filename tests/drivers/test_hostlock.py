@@ -158,6 +158,17 @@ def test_breaking_leaves_a_live_lock_unless_told(shell: Shell) -> None:
     assert hostlock.read(shell, "h1") is None
 
 
+def test_breaking_the_lock_that_was_looked_at(shell: Shell) -> None:
+    take(shell, "r2")
+    expire()
+    for live in (True, False):
+        with pytest.raises(HostError, match="changed hands: rollout r2 of"):
+            hostlock.break_lock(shell, "h1", rollout="r1", live=live)
+    assert lock_file().exists()
+    assert hostlock.break_lock(shell, "h1", rollout="r2", live=False) is not None
+    assert hostlock.break_lock(shell, "h1", rollout="r2") is None
+
+
 @pytest.mark.parametrize("text", ["", "\n", "{", "[]", '{"rollout": "r1"}', "no lock\n\0\x1b[31m"])
 def test_a_lock_that_cannot_be_read_is_nobodys_to_take(shell: Shell, text: str) -> None:
     take(shell)

@@ -67,7 +67,8 @@ def story(executor: Executor, expire: Callable[[], None]) -> list[str]:
     do("read", lambda: hostlock.read(executor, "h1"))
     do("release", lambda: hostlock.release(executor, "h1", rollout="r2"))
     do("take anew", take("r3"))
-    do("break", lambda: hostlock.break_lock(executor, "h1"))
+    do("break another", lambda: hostlock.break_lock(executor, "h1", rollout="r1"))
+    do("break", lambda: hostlock.break_lock(executor, "h1", rollout="r3"))
     do("read nothing", lambda: hostlock.read(executor, "h1"))
     return told
 
