@@ -115,9 +115,12 @@ class HostFault(StrEnum):
     HOOK_FAILED = "hook-failed"
     NO_SPACE = "no-space"
     REGISTRY = "registry"
+    #: Its policy.json does not let the image in.
+    UNTRUSTED = "untrusted"
     IMAGE_NOT_FOUND = "image-not-found"
     INCOMPATIBLE = "incompatible"
     NO_ROLLBACK = "no-rollback"
+    CLOCK_SKEW = "clock-skew"
     WRONG_DIGEST = "wrong-digest"
     DID_NOT_RETURN = "did-not-return"
     CAME_BACK_OLD = "came-back-old"

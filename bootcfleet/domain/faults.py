@@ -29,6 +29,14 @@ class Fault(StrEnum):
     NO_BOOTC = "no-bootc"
     NOT_BOOTC = "not-bootc"
     NOT_ROOT = "not-root"
+    CLOCK_SKEW = "clock-skew"
+    TIMER_ACTIVE = "timer-active"
+    LAYERED_PACKAGES = "layered-packages"
+    USR_UNLOCKED = "usr-unlocked"
+    PINNED = "pinned"
+    STAGED_BY_OTHER = "staged-by-other"
+    LOCKED_BY_OTHER = "locked-by-other"
+    REJECTS_IMAGES = "rejects-images"
 
 
 #: One sentence for each, for help and documentation.
@@ -48,7 +56,18 @@ DESCRIPTIONS: dict[Fault, str] = {
     Fault.NO_BOOTC: "bootc is not installed",
     Fault.NOT_BOOTC: "the system was not booted by bootc",
     Fault.NOT_ROOT: "bootc says that it needs root rights",
+    Fault.CLOCK_SKEW: "its clock is N seconds ahead (clock-skew=N)",
+    Fault.TIMER_ACTIVE: "bootc-fetch-apply-updates.timer is active",
+    Fault.LAYERED_PACKAGES: "rpm-ostree has layered packages, and bootc refuses to upgrade",
+    Fault.USR_UNLOCKED: "/usr is unlocked by bootc usr-overlay, until the next reboot",
+    Fault.PINNED: "its booted deployment is pinned",
+    Fault.STAGED_BY_OTHER: "somebody has staged another image",
+    Fault.LOCKED_BY_OTHER: "another rollout has locked it for an hour",
+    Fault.REJECTS_IMAGES: "its policy.json rejects every image",
 }
+
+#: Faults that have a number, in seconds.
+_WITH_NUMBER = frozenset({Fault.RETURNS_AFTER, Fault.CLOCK_SKEW})
 
 
 @dataclass(frozen=True)
@@ -70,9 +89,9 @@ class FaultSpec:
                 f"there is no fault {name!r}",
                 hint=did_you_mean(name, list(Fault)) or f"known: {known}",
             ) from error
-        takes = fault is Fault.RETURNS_AFTER
+        takes = fault in _WITH_NUMBER
         if takes != bool(equals) or (takes and not re.fullmatch(r"\d{1,5}(\.\d+)?", number)):
-            example = "returns-after=20" if takes else name
+            example = f"{name}=20" if takes else name
             raise UsageError(f"{text!r} is not a fault", hint=f"write {example}")
         return cls(fault, float(number or 0))
 

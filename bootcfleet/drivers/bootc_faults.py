@@ -67,7 +67,7 @@ _TEXTS: tuple[tuple[str, HostFault, str], ...] = (
     (r"No rollback available", HostFault.NO_ROLLBACK, "it has no rollback deployment"),
     (
         r"rejected by policy|signature was required|Source image rejected",
-        HostFault.REGISTRY,
+        HostFault.UNTRUSTED,
         "the host does not trust the image's signature; look at /etc/containers/policy.json there",
     ),
     (

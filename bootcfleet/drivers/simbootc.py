@@ -204,6 +204,16 @@ def _status(host: SimHost, options: Mapping[str, str], *, booted: bool) -> Said:
 
 def _fetch(host: SimHost, verb: str, reference: str, say: Say) -> Pulled | Said:
     """Pull, with the faults that strike there."""
+    if host.has(Fault.LAYERED_PACKAGES):
+        return _error(
+            f"{verb}: Deployment contains local rpm-ostree modifications; cannot upgrade via "
+            "bootc. You can run `rpm-ostree reset` to undo the modifications."
+        )
+    if host.has(Fault.REJECTS_IMAGES):
+        return _error(
+            f"{verb}: Preparing import: Fetching manifest: failed to invoke method OpenImage: "
+            f"Source image rejected: Running image docker://{reference} is rejected by policy."
+        )
     if host.has(Fault.DISK_FULL):
         return _error(f"{verb}: Pulling: Importing: writing object: No space left on device")
     if host.has(Fault.REGISTRY_REFUSES):

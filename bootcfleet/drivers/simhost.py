@@ -8,6 +8,7 @@ moves.  What the host says is `simbootc` (bootc) and `simshell` (the rest).
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import uuid
@@ -21,6 +22,10 @@ from bootcfleet.domain.reference import Digest
 HEALTH_LABEL = "bootcfleet.lab.health"
 #: The unit that fails then.
 BAD_UNIT = "demo-web.service"
+#: Where a rollout's lock is (`drivers/hostlock.py`).
+LOCK = "/var/lib/bootcfleet/lock.json"
+#: The image that somebody else staged.
+_OTHER = Digest("sha256:" + "0" * 60 + "cafe")
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,23 @@ class TimerUnit:
 
 
 @dataclass
+class SimSystem:
+    """What a host is besides its deployments; bytes and seconds.
+
+    `os_version` is that of its os-release, and the image's without one.
+    """
+
+    free_bytes: int = 20_000_000_000
+    total_bytes: int = 40_000_000_000
+    zone: str = "UTC"
+    clock_offset: float = 0.0
+    greenboot: bool = False
+    os_version: str | None = None
+    kernel: str = "6.12.0-lab.x86_64"
+    bound_images: tuple[str, ...] = ()
+
+
+@dataclass
 class SimHost:
     """One host.  Its methods may be called from several threads.
 
@@ -107,6 +129,7 @@ class SimHost:
     soft_reboots: int = 0
     soft_prepared: bool = False
     faults: dict[Fault, FaultSpec] = field(default_factory=dict)
+    system: SimSystem = field(default_factory=SimSystem)
     on_reboot: Callable[[], None] = field(default=lambda: None)
     lock: threading.RLock = field(default_factory=threading.RLock)
     #: The lock that every bootc and ostree process takes.
@@ -125,12 +148,36 @@ class SimHost:
         """Let the host suffer a fault until it is healed."""
         with self.lock:
             self.faults[spec.fault] = spec
+            if spec.fault is Fault.STAGED_BY_OTHER:
+                other = replace(self.booted.image, digest=_OTHER, version="other")
+                self.staged = replace(self.booted, image=other, serial=self.booted.serial + 1)
+            elif spec.fault is Fault.LOCKED_BY_OTHER:
+                self.files[LOCK] = _other_lock(self.now)
+            elif spec.fault is Fault.TIMER_ACTIVE:
+                self.timer.enabled = self.timer.active = True
+                self.timer.since = time.monotonic()
+
+    @property
+    def now(self) -> float:
+        """What its clock says, in seconds since the epoch."""
+        skew = self.faults.get(Fault.CLOCK_SKEW)
+        return time.time() + self.system.clock_offset + (skew.seconds if skew else 0.0)
 
     def heal(self) -> None:
         """Take all faults away; a host that did not come back does so now."""
         with self.lock:
             if self.faults.pop(Fault.DOES_NOT_RETURN, None) and self._up_at == float("inf"):
                 self._up_at = 0.0
+            if (
+                self.has(Fault.STAGED_BY_OTHER)
+                and self.staged
+                and self.staged.image.digest == _OTHER
+            ):
+                self.staged = None
+            if self.has(Fault.LOCKED_BY_OTHER):
+                self.files.pop(LOCK, None)
+            if self.has(Fault.TIMER_ACTIVE):
+                self.timer.enabled = self.timer.active = False
             self.faults.clear()
         with self.healed:
             self.healed.notify_all()
@@ -217,6 +264,9 @@ class SimHost:
             elif self.staged is not None and not self.staged.download_only:
                 self.rollback, self.rollback_queued = self.staged, True
             self.staged, self.cached_update, self.soft_prepared = None, None, False
+            # What is written over /usr is gone with the boot, and nobody unlocked it in this one.
+            self.faults.pop(Fault.USR_UNLOCKED, None)
+            self.faults.pop(Fault.STAGED_BY_OTHER, None)
             self.reboots += 1
             seconds = self.boot_seconds
             if soft:
@@ -244,3 +294,16 @@ class SimHost:
         elif self.staged is not None and not self.staged.download_only and not keeps_old:
             self.booted, self.rollback = self.staged, self.booted
         self.rollback_queued = False
+
+
+def _other_lock(now: float) -> bytes:
+    """The lock of a rollout that is not ours, good for an hour."""
+    body = {
+        "version": 1,
+        "owner": "somebody@elsewhere",
+        "rollout": "another-rollout",
+        "controller": "elsewhere",
+        "taken": int(now),
+        "expires": int(now) + 3600,
+    }
+    return json.dumps(body, indent=1).encode() + b"\n"

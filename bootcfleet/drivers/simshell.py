@@ -14,9 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bootcfleet.domain.faults import Fault
-from bootcfleet.drivers import simbootc, simfiles, simnotes, simprobe, simtimer
+from bootcfleet.drivers import simbootc, simfiles, simlook, simnotes, simprobe, simtimer
+from bootcfleet.drivers.bootc import FACTS_SCRIPT
 from bootcfleet.drivers.bootcprogress import TITLE as PROGRESS
 from bootcfleet.drivers.checkprobe import TITLE as PROBE
+from bootcfleet.drivers.hostprobe import TITLE as LOOK
 from bootcfleet.drivers.simbootc import Said
 from bootcfleet.drivers.simhost import BAD_UNIT, SimHost
 
@@ -84,6 +86,9 @@ def _words(session: Session, words: list[str], *, root: bool) -> Said:
             return simnotes.run(session.host, words[2:], root=root)
         case "sh" if words[1:2] == ["-c"] and len(words) > 5 and words[2].startswith(PROGRESS):
             return _with_progress(session, words[5:], root=root)
+        case "sh" if words[1:2] == ["-c"] and len(words) > 2 and words[2].startswith(LOOK):
+            facts = _script(session, FACTS_SCRIPT, root=root)
+            return simlook.answer(session.host, facts, reference="".join(words[4:5]))
         case "sh" | "bash" if words[1:2] == ["-c"] and len(words) > 2:
             return _script(session, words[2], root=root)
         case "bootc":
@@ -174,7 +179,7 @@ def _command(session: Session, words: list[str], *, root: bool) -> Said:
         case "hostname":
             return Said(f"{host.name}\n")
         case "uname":
-            answer = {"-m": "x86_64", "-r": "6.12.0-lab.x86_64"}.get("".join(arguments), "Linux")
+            answer = {"-m": "x86_64", "-r": host.system.kernel}.get("".join(arguments), "Linux")
             return Said(answer + "\n")
         case "sleep":
             return _sleep(session, arguments)
@@ -219,9 +224,9 @@ def _cat(session: Session, paths: list[str]) -> Said:
 
 def _file(host: SimHost, path: str) -> str | None:
     """The few files that a host has, and what was written there."""
-    version = host.booted.image.version or "0"
     if path in host.files:
         return host.files[path].decode("utf-8", "surrogateescape")
+    version = host.system.os_version or host.booted.image.version or "0"
     return {
         "/proc/sys/kernel/random/boot_id": f"{host.boot_id}\n",
         "/proc/stat": f"cpu  1 2 3 4\nbtime {int(host.boot_time)}\nprocesses 42\n",

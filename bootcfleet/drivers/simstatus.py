@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bootcfleet.domain.faults import Fault
 from bootcfleet.drivers.simhost import Deployment, Pulled, SimHost
 
 
@@ -21,17 +22,25 @@ def document(host: SimHost, *, booted: bool) -> dict[str, Any]:
                 "bootOrder": "rollback" if host.rollback_queued and booted else "default",
             },
             "status": {
-                "booted": _entry(host.booted, host.cached_update) if booted else None,
+                "booted": _booted(host) if booted else None,
                 "staged": _entry(host.staged, soft=host.soft_reboot_capable) if booted else None,
                 "rollback": _entry(host.rollback, soft=host.soft_reboot_capable)
                 if booted
                 else None,
                 "rollbackQueued": host.rollback_queued and booted,
                 "readOnly": False,
-                "usrOverlay": None,
+                "usrOverlay": {"accessMode": "readWrite", "persistence": "transient"}
+                if host.has(Fault.USR_UNLOCKED) and booted
+                else None,
                 "type": "bootcHost" if booted else None,
             },
         }
+
+
+def _booted(host: SimHost) -> dict[str, Any]:
+    layered, pinned = host.has(Fault.LAYERED_PACKAGES), host.has(Fault.PINNED)
+    entry = _entry(host.booted, host.cached_update) or {}
+    return entry | {"incompatible": layered, "pinned": pinned}
 
 
 def _entry(

@@ -15,6 +15,7 @@ from bootcfleet.cli.app import run
 from bootcfleet.domain.faults import DESCRIPTIONS, Fault
 from bootcfleet.drivers.labimage import push_image
 from bootcfleet.ops.lab import Lab, LabHost
+from tests.drivers.test_simlook import PREFLIGHT_FAULTS
 
 CREATED = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -257,6 +258,7 @@ UPGRADE_FAULTS = {
     Fault.NO_BOOTC: ("refused", "no-bootc", 0),
     Fault.NOT_BOOTC: ("refused", "not-bootc-booted", 0),
     Fault.NOT_ROOT: ("refused", "not-root", 0),
+    Fault.LAYERED_PACKAGES: ("refused", "incompatible", 0),
 }
 
 
@@ -297,6 +299,7 @@ def test_a_host_that_takes_its_time(rig: Rig) -> None:
 
 def test_every_fault_is_tested() -> None:
     others = {Fault.LOCK_HELD, Fault.RETURNS_AFTER}
+    others |= set(PREFLIGHT_FAULTS)
     assert set(STATUS_FAULTS) | set(UPGRADE_FAULTS) | others == set(Fault) == set(DESCRIPTIONS)
 
 

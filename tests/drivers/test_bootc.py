@@ -600,7 +600,7 @@ TEXTS = [
     ("error: dial tcp: lookup r.example: no such host", "registry", "skopeo inspect"),
     (
         "error: Source image rejected: Running image docker://x is rejected by policy.",
-        "registry",
+        "untrusted",
         "policy.json",
     ),
     # Numbers and words that only look like it.

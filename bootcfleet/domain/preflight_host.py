@@ -1,0 +1,162 @@
+"""Rules of a preflight about the host itself, whatever it is to become."""
+
+from __future__ import annotations
+
+from bootcfleet.domain.hosttruth import OSTREE_TIMER, UPDATE_SERVICE
+from bootcfleet.domain.preflight_case import Case, Finding, Found, Severity
+from bootcfleet.domain.rollout import Operation
+from bootcfleet.errors import HostFault
+
+
+def bootc(case: Case) -> Found:
+    """bootc answers, as root, and has booted the system."""
+    if case.truth.problem is not None:
+        problem = case.truth.problem
+        yield Finding("bootc", Severity.REFUSE, problem.message, problem.hint, problem.fault)
+    elif case.truth.status is None or not case.truth.status.booted_by_bootc:
+        yield Finding(
+            "bootc",
+            Severity.REFUSE,
+            "is not booted by bootc",
+            "install a bootc image on it, or take it out of the inventory",
+            HostFault.NOT_BOOTC_BOOTED,
+        )
+
+
+def layered(case: Case) -> Found:
+    """Packages that rpm-ostree has layered: bootc carries them on no further."""
+    booted = case.booted
+    if (
+        booted is not None
+        and booted.incompatible
+        and case.planned.operation is not Operation.REBOOT
+    ):
+        yield Finding(
+            "layered-packages",
+            Severity.REFUSE,
+            "has local rpm-ostree changes (layered packages), which bootc refuses to carry on",
+            "look with `rpm-ostree status` there, and remove them with `rpm-ostree reset`",
+            HostFault.INCOMPATIBLE,
+        )
+
+
+def locked(case: Case) -> Found:
+    """The lock of another rollout."""
+    lock = case.truth.lock
+    if lock is None or (lock.readable and lock.rollout == case.planned.rollout):
+        return
+    if lock.stale:
+        yield Finding(
+            "locked",
+            Severity.WARN,
+            f"has a stale lock: {lock.title}",
+            f"resume that rollout, or break the lock: bootcfleet fleet unlock {case.truth.host}",
+        )
+    else:
+        yield Finding(
+            "locked",
+            Severity.REFUSE,
+            f"is locked: {lock.title}",
+            "wait for that rollout, or when it is gone for good break the lock: "
+            f"bootcfleet fleet unlock --force {case.truth.host}",
+            HostFault.LOCKED,
+        )
+
+
+def clock(case: Case) -> Found:
+    """The host's clock against the controller's."""
+    skew = case.truth.clock.skew if case.truth.clock else 0.0
+    if abs(skew) < case.limits.clock_warn:
+        return
+    refuses = abs(skew) >= case.limits.clock_refuse
+    yield Finding(
+        "clock",
+        Severity.REFUSE if refuses else Severity.WARN,
+        f"has a clock that is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}"
+        + (": TLS, signatures and maintenance windows go wrong by it" if refuses else ""),
+        "look with `chronyc tracking` and `timedatectl` there, or at the clock here",
+        HostFault.CLOCK_SKEW if refuses else None,
+    )
+
+
+def usr(case: Case) -> Found:
+    """What was written over ``/usr`` goes with the boot."""
+    if case.truth.usr == "unlocked":
+        yield Finding(
+            "usr-unlocked",
+            Severity.CONFIRM,
+            "has its /usr unlocked: what was changed there is lost with the reboot",
+            "look what was changed: rpm -Va there",
+        )
+    elif case.truth.usr == "read-only overlay":
+        yield Finding(
+            "usr-unlocked", Severity.WARN, "has an overlay over /usr, which the reboot takes away"
+        )
+
+
+def pinned(case: Case) -> Found:
+    """Deployments that no update removes."""
+    if case.planned.pulls and case.truth.pinned:
+        count = case.truth.pinned
+        yield Finding(
+            "pinned-deployments",
+            Severity.WARN,
+            f"has {count} pinned deployment{'s' if count > 1 else ''}, which no update removes",
+            "look with `ostree admin status` there; unpin with `ostree admin pin --unpin INDEX`",
+        )
+
+
+def timer(case: Case) -> Found:
+    """Whoever else updates the host."""
+    service = case.truth.units.get(UPDATE_SERVICE)
+    if service is not None and service.running:
+        yield Finding(
+            "update-timer",
+            Severity.REFUSE,
+            "updates itself at this moment (bootc-fetch-apply-updates.service runs)",
+            "wait until it is through, and look again",
+            HostFault.LOCK_HELD,
+        )
+    elif case.truth.timer:
+        yield Finding(
+            "update-timer",
+            Severity.WARN,
+            "updates itself (bootc-fetch-apply-updates.timer is active); it is kept from that "
+            "while the rollout runs",
+        )
+    other = case.truth.units.get(OSTREE_TIMER)
+    if other is not None and other.running:
+        yield Finding(
+            "update-timer",
+            Severity.WARN,
+            "has rpm-ostreed-automatic.timer active, which may stage something else",
+            "disable it: systemctl disable --now rpm-ostreed-automatic.timer",
+        )
+
+
+def uptime(case: Case) -> Found:
+    """A host that has just booted."""
+    if case.truth.uptime is not None and case.truth.uptime < case.limits.young:
+        yield Finding(
+            "uptime",
+            Severity.WARN,
+            f"booted {case.truth.uptime:.0f} s ago: somebody else may be at work on it",
+        )
+
+
+def system(case: Case) -> Found:
+    """systemd's own verdict."""
+    match case.truth.system_state:
+        case "stopping" | "maintenance" as state:
+            yield Finding(
+                "system",
+                Severity.REFUSE,
+                "shuts down" if state == "stopping" else "is in rescue or emergency mode",
+                "look at its console",
+                HostFault.HEALTH_FAILED,
+            )
+        case "starting" | "initializing":
+            yield Finding("system", Severity.WARN, "has not finished its start yet")
+        case "degraded":
+            units = ", ".join(case.truth.failed_units) or "some"
+            yield Finding("system", Severity.WARN, f"is degraded already; failed units: {units}")
