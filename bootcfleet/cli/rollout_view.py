@@ -90,7 +90,7 @@ def rollout_json(
     waves = waves_of(rollout)
     body = {
         "rollout": rollout.id,
-        "operation": str(rollout.operation),
+        "operation": found.record.operation,
         "reference": rollout.reference,
         "resolved": {text: str(one.digest) for text, one in rollout.resolved.items()},
         "policy": rollout.policy.name,
@@ -205,7 +205,7 @@ def show_rollout(output: Output, found: Look, waits: Sequence[str]) -> None:
     noun = "host" if len(rollout.names) == 1 else "hosts"
     to = f" to {rollout.reference}" if rollout.reference else ""
     output.line(
-        f"{rollout.id}: {rollout.operation} of {len(rollout.names)} {noun}{to}, "
+        f"{rollout.id}: {found.record.operation} of {len(rollout.names)} {noun}{to}, "
         f"policy {rollout.policy.name}"
     )
     output.line(f"begun {_people(found.record.at)} by {one_line(rollout.actor)}")

@@ -24,7 +24,8 @@ def run_watch(
     output = Output(as_json=as_json)
     with open_rollouts(find_project()) as rollouts:
         found = look(rollouts, text)
-        events = JournalEvents(found.record)
+        of_pull = JournalEvents.of_rollout(found.rollout)
+        events = of_pull if found.pull else JournalEvents(found.record)
         with RolloutProgress(output, Tally()) as progress:
             for at, event in events.all(found.entries):
                 if from_start:
@@ -33,11 +34,10 @@ def run_watch(
                     progress.tally.take(event, at.timestamp())
             if not from_start:
                 _say_standing(output, progress, found)
-            rollout = found.rollout
-            for news in follow(rollouts.store, rollout, interval=interval, patience=patience):
-                rollout = news.rollout
-                _tell(progress, events, news.entries)
-    return end_code(rollout)
+            for news in follow(rollouts.store, found, interval=interval, patience=patience):
+                _tell(progress, events, news.entries[len(found.entries) :])
+                found = news
+    return end_code(found.rollout)
 
 
 def _say_standing(output: Output, progress: RolloutProgress, found: Look) -> None:

@@ -86,6 +86,10 @@ class NewEntry:
     body: Mapping[str, Any] = field(default_factory=dict)
 
 
+#: The operation of a rollout in pull mode; those of the others are `Operation`'s.
+PULL = "pull"
+
+
 @dataclass(frozen=True)
 class RolloutRecord:
     """What is written once, when a rollout is begun.

@@ -4,54 +4,44 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-from bootcfleet.domain.rollout import Rollout
-from bootcfleet.domain.rollout_journal import JournalEntry
-from bootcfleet.domain.rollout_replay import apply
 from bootcfleet.drivers.rolloutrows import DamagedJournalError
 from bootcfleet.drivers.rolloutstore import RolloutStore
 from bootcfleet.errors import FleetError
-
-
-@dataclass(frozen=True)
-class News:
-    """What was written since the last look, and the rollout with it."""
-
-    entries: tuple[JournalEntry, ...]
-    rollout: Rollout
+from bootcfleet.ops.rollouts import Look
 
 
 def follow(
     store: RolloutStore,
-    rollout: Rollout,
+    found: Look,
     *,
     interval: float = 1.0,
     patience: float = 15.0,
     sleep: Callable[[float], None] = time.sleep,
     monotonic: Callable[[], float] = time.monotonic,
-) -> Iterator[News]:
-    """What is added to the journal after `rollout.number`, until the rollout has ended.
+) -> Iterator[Look]:
+    """The rollout with what is added to its journal, until it has ended.
 
     It looks every `interval` seconds.  Raises `FleetError` when nobody carries the rollout out
     for `patience` seconds, or when the ledger cannot be read for as long: a controller that is
     started anew, or a database, takes a while.
     """
     trouble: tuple[float, FleetError] | None = None
-    while rollout.outcome is None:
+    rollout_id = found.record.id
+    while found.rollout.outcome is None:
         try:
             # Asked first: who ends in between has written its end by then.
-            held = store.held(rollout.id)
-            entries = tuple(store.entries(rollout.id, after=rollout.number))
-            problem = None if held or entries else _abandoned(rollout)
+            held = store.held(rollout_id)
+            entries = tuple(store.entries(rollout_id, after=found.rollout.number))
+            problem = None if held or entries else _abandoned(rollout_id)
         except DamagedJournalError:
             raise
         except FleetError as error:
             entries, problem = (), error
         if entries:
-            rollout = apply(rollout, entries)
-            yield News(entries, rollout)
-            if rollout.outcome is not None:
+            found = found.advance(entries)
+            yield found
+            if found.rollout.outcome is not None:
                 return
         now = monotonic()
         if problem is None:
@@ -63,8 +53,8 @@ def follow(
         sleep(interval)
 
 
-def _abandoned(rollout: Rollout) -> FleetError:
+def _abandoned(rollout_id: str) -> FleetError:
     return FleetError(
-        f"nobody carries the rollout {rollout.id} out any more",
-        hint=f"take it up: bootcfleet rollout resume {rollout.id}",
+        f"nobody carries the rollout {rollout_id} out any more",
+        hint=f"take it up: bootcfleet rollout resume {rollout_id}",
     )

@@ -10,16 +10,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from bootcfleet.domain.pull import PullState, replay
 from bootcfleet.domain.pull_policy import PullPlan
-from bootcfleet.domain.rollout_journal import RolloutRecord
+from bootcfleet.domain.rollout_journal import PULL, RolloutRecord
 from bootcfleet.drivers.rolloutstore import RolloutStore, RolloutTakenError
 from bootcfleet.errors import ChecksFailedError, FleetError, UsageError
 from bootcfleet.ops.pull_look import PullTools
 from bootcfleet.ops.pull_plan import promotion
 from bootcfleet.ops.pull_run import PullRun
 from bootcfleet.ops.train import recover
-
-#: The word for it in a rollout's record.
-PULL = "pull"
 
 _PLAN = TypeAdapter(PullPlan)
 

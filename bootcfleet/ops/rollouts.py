@@ -7,20 +7,22 @@ next looks, so that any process that reaches the ledger may ask.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from bootcfleet.domain.rollout import Rollout
 from bootcfleet.domain.rollout_journal import (
+    PULL,
     EntryKind,
     JournalEntry,
     NewEntry,
     RolloutRecord,
     RolloutSummary,
 )
-from bootcfleet.domain.rollout_replay import apply, replay
+from bootcfleet.domain.rollout_replay import DamagedRolloutError, apply, replay
+from bootcfleet.domain.rollout_request import RequestRefusedError
 from bootcfleet.domain.rollout_standing import Controller, Standing, controller_of, standing_of
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.rolloutstore import RolloutStore
@@ -76,6 +78,24 @@ class Look:
     summary: RolloutSummary = field(default_factory=RolloutSummary)
 
     @property
+    def pull(self) -> bool:
+        """Whether the hosts follow channels by themselves, and the channels are what moves."""
+        return self.record.operation == PULL
+
+    def advance(self, entries: Sequence[JournalEntry]) -> Look:
+        """The rollout with the entries that came since.  Raises `FleetError`."""
+        whole = (*self.entries, *entries)
+        rollout = _pulled(self.record, whole) if self.pull else apply(self.rollout, entries)
+        summary = RolloutSummary.of(entries)
+        newest = {**self.summary.newest, **summary.newest}
+        return replace(
+            self,
+            rollout=rollout,
+            entries=whole,
+            summary=RolloutSummary(summary.entries or self.summary.entries, newest),
+        )
+
+    @property
     def standing(self) -> Standing:
         """Where it stands."""
         return standing_of(self.summary, held=self.held)
@@ -95,7 +115,24 @@ def look(rollouts: Rollouts, text: str) -> Look:
     # Asked first: who ends in between has written its end by then.
     held = rollouts.store.held(record.id)
     entries = tuple(rollouts.store.entries(record.id))
-    return Look(record, replay(record, entries), entries, held, RolloutSummary.of(entries))
+    pull = record.operation == PULL
+    rollout = _pulled(record, entries) if pull else replay(record, entries)
+    return Look(record, rollout, entries, held, RolloutSummary.of(entries))
+
+
+def _pulled(record: RolloutRecord, entries: Sequence[JournalEntry]) -> Rollout:
+    # They bring channels and registries with them, which no other rollout needs.
+    from bootcfleet.domain.pull_rollout import as_rollout
+    from bootcfleet.ops.rollout_pull import read_plan
+
+    try:
+        return as_rollout(read_plan(record), record, entries)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedRolloutError(
+            f"the journal of the rollout {record.id} cannot be read",
+            hint="a newer bootcfleet may have written it: upgrade this one",
+            details=str(error).splitlines()[:1],
+        ) from error
 
 
 def request(
@@ -108,10 +145,11 @@ def request(
     store, rollout_id = rollouts.store, found.record.id
     with rollouts.ledger.db.write():
         # The long journal was read before; what came since is little, and nobody adds to it now.
-        rollout = apply(found.rollout, store.entries(rollout_id, after=found.rollout.number))
-        (entry,) = store.append(
-            rollout_id, [make(rollout)], at=rollouts.clock(), actor=rollouts.actor
-        )
+        now = found.advance(store.entries(rollout_id, after=found.rollout.number))
+        new = make(now.rollout)
+        if found.pull:
+            new = _to_pull(found, new)
+        (entry,) = store.append(rollout_id, [new], at=rollouts.clock(), actor=rollouts.actor)
         details = {key: value for key, value in entry.body.items() if value not in ("", False)}
         rollouts.record(
             ACTIONS[entry.kind],
@@ -120,7 +158,22 @@ def request(
             digests={},
             details=details | ({"host": entry.host} if entry.host else {}),
         )
-        return entry, apply(rollout, [entry])
+        return entry, now.advance([entry]).rollout
+
+
+def _to_pull(found: Look, new: NewEntry) -> NewEntry:
+    """A request as a rollout in pull mode takes it.  Raises `RequestRefusedError`."""
+    if new.kind is EntryKind.RETRY:
+        raise RequestRefusedError(
+            f"the hosts of the rollout {found.record.id} try again by themselves: it is in pull "
+            "mode",
+            hint="see how they are: bootcfleet fleet status",
+        )
+    if new.kind is EntryKind.ABORTED:
+        # Its channels go back in any case, and its journal says who aborted it.
+        reason = str(new.body["reason"]).removeprefix("aborted").removeprefix(": ")
+        return replace(new, body={"reason": reason, "unwind": True})
+    return new
 
 
 def require_here(rollouts: Rollouts, found: Look) -> None:

@@ -16,8 +16,9 @@ from bootcfleet.domain.rollout_journal import EntryKind, NewEntry, WavePhase
 from bootcfleet.drivers.rolloutrows import DamagedJournalError
 from bootcfleet.drivers.rolloutstore import RolloutStore
 from bootcfleet.errors import FleetError
-from bootcfleet.ops.rollout_follow import News, follow
-from tests.rolloutmaker import Writer
+from bootcfleet.ops.rollout_follow import follow
+from bootcfleet.ops.rollouts import Look
+from tests.rolloutmaker import Writer, a_record
 
 
 class Rig:
@@ -26,9 +27,10 @@ class Rig:
     def __init__(self, folder: Path) -> None:
         self.store = RolloutStore.open_url("sqlite:///ledger.db", base=folder)
         self.writer = Writer(self.store)
+        self.found = Look(a_record(), self.writer.rollout, (), held=False)
         self.now = 0.0
         self.steps: list[Callable[[], object]] = []
-        self.news: list[News] = []
+        self.news: list[Look] = []
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -38,7 +40,7 @@ class Rig:
     def follow(self, patience: float = 10) -> None:
         for news in follow(
             self.store,
-            self.writer.rollout,
+            self.found,
             interval=2,
             patience=patience,
             sleep=self.sleep,
@@ -48,7 +50,12 @@ class Rig:
 
     @property
     def numbers(self) -> list[list[int]]:
-        return [[entry.number for entry in news.entries] for news in self.news]
+        """What each look brought."""
+        known, found = 0, []
+        for news in self.news:
+            found.append([entry.number for entry in news.entries[known:]])
+            known = len(news.entries)
+        return found
 
 
 @pytest.fixture
@@ -126,9 +133,7 @@ def test_a_ledger_that_is_away_for_a_while(rig: Rig, monkeypatch: pytest.MonkeyP
         rig.follow()
         assert rig.numbers == [[1], [2]]
         rig.writer.write(NewEntry(EntryKind.RETRY))
-        rig.writer.rollout = rig.news[-1].rollout.__class__(
-            **{**vars(rig.news[-1].rollout), "outcome": None}
-        )
+        rig.found = rig.news[-1].advance(rig.store.entries(rig.writer.id, after=2))
         rig.steps = [leave]
         with pytest.raises(FleetError, match=r"^the server is away$"):
             rig.follow()
