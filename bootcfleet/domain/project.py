@@ -23,6 +23,7 @@ from bootcfleet.domain.disk_spec import DiskName, DiskSpec, check_disks
 from bootcfleet.domain.document import Document, validate
 from bootcfleet.domain.install_spec import InstallName, InstallSpec, check_installs
 from bootcfleet.domain.reference import ImageRef, Platform, valid_name
+from bootcfleet.domain.rollout_spec import PolicyName, RolloutSpec, check_rollouts
 from bootcfleet.domain.signing import SigningSpec
 
 
@@ -238,6 +239,12 @@ class Project(_Strict):
         default_factory=dict, description="How machines are installed by kickstart, by name."
     )
 
+    rollouts: dict[PolicyName, RolloutSpec] = Field(
+        default_factory=dict,
+        description="The policies by which hosts are moved, by name; `default` holds where none "
+        "is named.",
+    )
+
     @field_validator("name")
     @classmethod
     def _name_is_plain(cls, value: str) -> str:
@@ -284,4 +291,5 @@ def parse_project(document: Document) -> Project:
     check_installs(document, project.installs, images=project.images, channels=project.channels)
     images = {*project.images, *project.imports}
     check_disks(document, project.disks, images=images, channels=project.channels)
+    check_rollouts(document, project.rollouts)
     return project
