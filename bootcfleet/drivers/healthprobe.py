@@ -26,7 +26,7 @@ def http_status(url: str, *, timeout: float) -> int:
         answer.close()
         return answer.status
     except (HTTPError, ValueError, OSError) as error:
-        raise FleetError(_why(error, timeout)) from error
+        raise FleetError(why_not(error, timeout)) from error
     finally:
         pool.clear()
 
@@ -36,7 +36,7 @@ def tcp_open(address: str, port: int, *, timeout: float) -> None:
     try:
         socket.create_connection((address, port), timeout=timeout).close()
     except (OSError, UnicodeError) as error:
-        raise FleetError(_why(error, timeout)) from error
+        raise FleetError(why_not(error, timeout)) from error
 
 
 def without_query(url: str) -> str:
@@ -45,8 +45,8 @@ def without_query(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _why(error: Exception, timeout: float) -> str:
-    """What went wrong, without the address, which urllib3 puts into its texts."""
+def why_not(error: Exception, timeout: float) -> str:
+    """Why a request had no answer, without the address, which urllib3 puts into its texts."""
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:
         causes.append(cause)
