@@ -16,6 +16,7 @@ from bootcfleet.domain.disk_spec import AmiSpec, DiskSpec
 from bootcfleet.domain.evidence import EvidenceKind
 from bootcfleet.domain.faults import DESCRIPTIONS
 from bootcfleet.domain.inventory_native import ConnectionModel, HostModel
+from bootcfleet.domain.preflight import RULES
 from bootcfleet.domain.project import ImageSpec, Project
 from bootcfleet.domain.revocation import RESTORE, REVOKE
 from bootcfleet.drivers.labcontrol import Running
@@ -112,6 +113,24 @@ def test_every_option_of_the_fleet_is_documented(
     everywhere = {"--help", "--json", "--inventory", "--selector", "--group"}
     for option in options - everywhere:
         assert option in text, f"{option} of fleet {name} is not in docs/fleet.md"
+
+
+@pytest.mark.parametrize("name", ["preflight", "facts"])
+def test_every_option_of_a_look_is_documented(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["fleet", name, "--help"]) == 0
+    options = set(re.findall(r"(--[a-z][a-z-]+)", capsys.readouterr().out))
+    text = (ROOT / "docs/host-truth.md").read_text()
+    everywhere = {"--help", "--json", "--inventory", "--selector", "--group", "--parallel"}
+    for option in options - everywhere:
+        assert option in text, f"{option} of fleet {name} is not in docs/host-truth.md"
+
+
+def test_every_rule_of_the_preflight_is_documented() -> None:
+    text = (ROOT / "docs/host-truth.md").read_text()
+    for rule in ("reach", *RULES):
+        assert f"| `{rule}` |" in text, f"{rule} is not in docs/host-truth.md"
 
 
 def test_the_schemas_of_a_new_project_are_those_of_the_code(
