@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bootcfleet.cli.output import Output
+from bootcfleet.domain.hostevidence import HostEvidence
 from bootcfleet.domain.plaintext import one_line
 from bootcfleet.domain.rollout import HostPhase, Rollout
 from bootcfleet.domain.rollout_journal import (
@@ -243,7 +244,7 @@ def show_rollout(output: Output, found: Look, waits: Sequence[str]) -> None:
             ],
         )
     for name in odd:
-        for line in evidence_lines(rollout, name)[:_FEW]:
+        for line in told_lines(rollout, name)[:_FEW]:
             output.line(f"  {name}: {line}")
 
 
@@ -264,15 +265,26 @@ def show_host(output: Output, found: Look, name: str) -> None:
     if state.tries:
         later = f", not again before {_people(state.not_before)}" if state.not_before else ""
         output.line(f"  tried {state.tries} times{later}")
-    for line in evidence_lines(rollout, name):
+    for line in all_lines(rollout, name):
         output.line(f"  {line}")
     show_journal(output, [entry for entry in found.entries if entry.host == name])
 
 
-def evidence_lines(rollout: Rollout, name: str) -> list[str]:
-    """What was found out about a host, most useful first: its state's own, then what was read."""
+def told_lines(rollout: Rollout, name: str) -> list[str]:
+    """The most telling of what was found out about a host, without repeating itself."""
     lines = [one_line(line) for line in rollout.state(name).evidence]
-    return lines + _flat("", rollout.evidence.get(name, {}))
+    if body := rollout.evidence.get(name):
+        try:
+            lines += HostEvidence.from_json(body).summary()
+        except (KeyError, TypeError, ValueError):
+            lines += _flat("", dict(body))
+    return list(dict.fromkeys(lines))
+
+
+def all_lines(rollout: Rollout, name: str) -> list[str]:
+    """All that was found out about a host."""
+    found = {key: value for key, value in rollout.evidence.get(name, {}).items() if key != "host"}
+    return [*(one_line(line) for line in rollout.state(name).evidence), *_flat("", found)]
 
 
 def _flat(title: str, value: Any) -> list[str]:

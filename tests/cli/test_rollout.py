@@ -60,7 +60,12 @@ def bad(rollouts: Rollouts) -> Writer:
         fault=HostFault.CAME_BACK_OLD,
         evidence=("booted sha256:aaa\x1b[31m",),
     )
-    found = {"boot_id": "x", "failed_units": ["nginx.service"], "journal": {"greenboot": ["no"]}}
+    found = {
+        "host": "web1",
+        "boot_id": "x",
+        "failed_units": ["nginx.service"],
+        "journal": {"greenboot": ["no"]},
+    }
     writer.write(NewEntry(EntryKind.EVIDENCE, "web1", found))
     writer.host("web2", HostPhase.UPDATED)
     writer.write(NewEntry(EntryKind.HALTED, body={"reason": "1 host failed", "unwind": False}))
@@ -213,9 +218,7 @@ def test_show_what_failed(say: Say, bad: Writer) -> None:
     ]
     assert lines[8:] == [
         "  web1: booted sha256:aaa",
-        "  web1: boot id: x",
         "  web1: failed units: nginx.service",
-        "  web1: journal greenboot: no",
     ]
 
 
@@ -272,6 +275,7 @@ def test_show_as_json(say: Say, bad: Writer) -> None:
         "fault": "came-back-old",
         "evidence": ["booted sha256:aaa\x1b[31m"],
         "found": {
+            "host": "web1",
             "boot_id": "x",
             "failed_units": ["nginx.service"],
             "journal": {"greenboot": ["no"]},
