@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +17,7 @@ import sqlalchemy as sa
 from bootcfleet.domain.rollout_journal import EntryKind, NewEntry
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.rolloutstore import RolloutStore, RolloutTakenError
+from bootcfleet.ops.audit import current_actor
 from tests.drivers.test_rolloutstore import ID, NOW, a_host, a_record, append, kill_appenders
 from tests.integration.postgresqlserver import PASSWORD
 
@@ -181,3 +187,163 @@ def test_a_user_who_may_only_add_and_read(
     ):
         connection.execute(sa.text("DELETE FROM rollout_entry"))
     own.close()
+
+
+# --- another machine: another process, another checkout, the same ledger ---------------------
+
+CONTROLLER = """
+import sys
+from bootcfleet.domain.rollout_journal import EntryKind, WavePhase
+from bootcfleet.ops.project import load_project
+from bootcfleet.ops.rollouts import open_rollouts
+from tests.rolloutmaker import Writer
+
+with open_rollouts(load_project()) as rollouts:
+    writer = Writer(rollouts.store)
+    with rollouts.store.hold(writer.id):
+        writer.start("ctl7")
+        writer.first_wave()
+        print("waits", flush=True)
+        after = len(rollouts.store.entries(writer.id))
+        for line in sys.stdin:
+            if line.startswith("end"):
+                writer.end("done")
+                print("ended", flush=True)
+                break
+            for entry in rollouts.store.entries(writer.id, after=after):
+                print(entry.kind, entry.actor, dict(entry.body), flush=True)
+                after = entry.number
+            print("no more", flush=True)
+"""
+
+
+def checkout(folder: Path, url: str) -> Path:
+    folder.mkdir()
+    (folder / "bootcfleet.yaml").write_text(
+        f"version: 1\nname: acme\nregistry: localhost:5000/acme\nledger: {url}\n"
+    )
+    return folder
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def cli(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bootcfleet", "rollout", *words],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_asking_from_another_machine(empty_database: str, tmp_path: Path) -> None:
+    mine = checkout(tmp_path / "mine", empty_database)
+    theirs = checkout(tmp_path / "theirs", empty_database)
+    controller = subprocess.Popen(
+        [sys.executable, "-c", CONTROLLER],
+        cwd=mine,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert controller.stdin is not None
+    assert controller.stdout is not None
+    watcher = None
+    try:
+        assert controller.stdout.readline() == "waits\n"
+        (row,) = json.loads(cli(theirs, "list", "--json").stdout)
+        assert (row["state"], row["controller"]["name"]) == ("running", "ctl7")
+        done = cli(theirs, "pause", "-m", "lunch")
+        assert (done.returncode, done.stdout) == (
+            0,
+            f"{ID}: paused: nothing more is begun, and what is under way comes to its end\n"
+            "its controller ctl7 takes it in within seconds\n",
+        )
+        (row,) = json.loads(cli(theirs, "list", "--json").stdout)
+        assert row["state"] == "paused"
+        done = cli(theirs, "approve")
+        assert (done.returncode, done.stdout) == (
+            0,
+            f"{ID}: wave 2 (rest) is approved\nits controller ctl7 takes it in within seconds\n",
+        )
+        assert cli(theirs, "approve").returncode == 1
+        actor = current_actor()
+        controller.stdin.write("look\n")
+        controller.stdin.flush()
+        assert [controller.stdout.readline() for _ in range(3)] == [
+            f"paused {actor} {{'reason': 'lunch'}}\n",
+            f"approved {actor} {{'wave': 2, 'reason': ''}}\n",
+            "no more\n",
+        ]
+        audited = Ledger.open(empty_database, base=tmp_path)
+        assert [entry.action for entry in audited.entries()] == [
+            "rollout.pause",
+            "rollout.approve",
+        ]
+        assert audited.verify() is None
+        audited.close()
+        watcher = subprocess.Popen(
+            [sys.executable, "-m", "bootcfleet", "rollout", "watch", "--interval", "0.2"],
+            cwd=theirs,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline().startswith(f"{ID}: paused, carried out by ctl7")
+        controller.stdin.write("end\n")
+        controller.stdin.flush()
+        assert controller.stdout.readline() == "ended\n"
+        out, _ = watcher.communicate(timeout=60)
+        assert watcher.returncode == 0
+        assert out.endswith("Z finished: done\n")
+    finally:
+        for process in (controller, watcher):
+            if process is not None:
+                process.kill()
+                process.communicate()
+
+
+def test_a_controller_that_is_killed_is_seen_from_another_machine(
+    empty_database: str, tmp_path: Path
+) -> None:
+    mine = checkout(tmp_path / "mine", empty_database)
+    theirs = checkout(tmp_path / "theirs", empty_database)
+    controller = subprocess.Popen(
+        [sys.executable, "-c", CONTROLLER],
+        cwd=mine,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert controller.stdout is not None
+        assert controller.stdout.readline() == "waits\n"
+    finally:
+        controller.kill()
+        controller.communicate()
+    other = RolloutStore.open_url(empty_database, base=tmp_path)
+    # The server takes a moment to see that the connection is gone.
+    wait_until(lambda: not other.held(ID))
+    other.close()
+    (row,) = json.loads(cli(theirs, "list", "--open", "--json").stdout)
+    assert (row["state"], row["controller"]["alive"]) == ("left-behind", False)
+    shown = cli(theirs, "show").stdout.splitlines()
+    assert shown[2] == (
+        "left behind by its controller ctl7 (process 4711), which is gone: "
+        f"bootcfleet rollout resume {ID}"
+    )
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.1)
+    pytest.fail("it never came true")
