@@ -27,7 +27,8 @@ class HookContext:
     """What a hook is told.
 
     `event` is what it is for: ``drain``, ``undrain``, ``wave.before``, ``wave.after``.  Between
-    waves `host` and `address` are empty.
+    waves `host` and `address` are empty.  Local commands run in `directory`, the project's, or
+    without it where the controller was started.
     """
 
     host: str = ""
@@ -37,6 +38,7 @@ class HookContext:
     operation: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     event: str = ""
+    directory: str = ""
 
     def values(self) -> dict[str, str]:
         """What each word in braces stands for."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bootcfleet.domain.gate import GateResult
@@ -28,11 +29,21 @@ COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
 _SHOWN = 300
 
 
+@dataclass(frozen=True)
+class MetricResult(GateResult):
+    """A metric gate's answer; `answered` is whether Prometheus gave one.
+
+    Without one the gate does not hold, but nothing is known to be wrong either.
+    """
+
+    answered: bool = True
+
+
 class AnswerError(ValueError):
     """An answer in which there is nothing to compare; says what there is."""
 
 
-def judge(gate: MetricGate, data: object, warnings: Sequence[str] = ()) -> GateResult:
+def judge(gate: MetricGate, data: object, warnings: Sequence[str] = ()) -> MetricResult:
     """Whether every sample of the answer's ``data`` satisfies the gate.
 
     NaN satisfies nothing: it is what a rate of nothing by nothing gives.
@@ -111,7 +122,7 @@ def plain(text: str) -> str:
 
 def _result(
     gate: MetricGate, ok: bool, message: str, warnings: Sequence[str], hint: str | None = None
-) -> GateResult:
+) -> MetricResult:
     if warnings:
         message = f"{message} (Prometheus warns: {plain('; '.join(warnings))})"
-    return GateResult(gate.name, ok, message, hint)
+    return MetricResult(gate.name, ok, message, hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from pathlib import Path
 
 from bootcfleet.domain.hook import HookContext, fill, fill_url, missing_labels
 from bootcfleet.domain.rollout_policy import Hook, HookKind
@@ -33,7 +34,8 @@ def run_hook(hook: Hook, context: HookContext, executor: Executor | None) -> Non
             url = fill_url(hook.url, context.values())
             Webhook(url, timeout=hook.timeout).post(context.to_json())
         elif hook.kind is HookKind.LOCAL:
-            _command(LocalExecutor(env=context.environment()), hook, context)
+            here = Path(context.directory) if context.directory else None
+            _command(LocalExecutor(env=context.environment(), cwd=here), hook, context)
         elif executor is None:
             raise FleetError("has no host to run on")
         else:
@@ -41,7 +43,8 @@ def run_hook(hook: Hook, context: HookContext, executor: Executor | None) -> Non
     except HostError:
         raise
     except FleetError as error:
-        message = f"the {context.event} hook {_name(hook)}: {error.message}"
+        what = f"the {context.event} hook" if context.event else "the hook"
+        message = f"{what} {_name(hook)}: {error.message}"
         if not context.host:
             raise FleetError(message, hint=error.hint, details=error.details) from error
         raise HostError(

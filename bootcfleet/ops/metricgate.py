@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from bootcfleet.domain.gate import GateResult
-from bootcfleet.domain.metricgate import judge
+from bootcfleet.domain.metricgate import MetricResult, judge
 from bootcfleet.domain.rollout_policy import MetricGate
 from bootcfleet.drivers.prometheus import Prometheus, QueryError
 
@@ -14,7 +13,7 @@ from bootcfleet.drivers.prometheus import Prometheus, QueryError
 _PAUSES = (1.0, 4.0)
 
 
-def ask_gate(gate: MetricGate, *, sleep: Callable[[float], None] = time.sleep) -> GateResult:
+def ask_gate(gate: MetricGate, *, sleep: Callable[[float], None] = time.sleep) -> MetricResult:
     """Whether the gate holds now.
 
     A Prometheus that does not answer is asked three times; that it still does not answer is no
@@ -28,6 +27,6 @@ def ask_gate(gate: MetricGate, *, sleep: Callable[[float], None] = time.sleep) -
             if error.transient and pause is not None:
                 sleep(pause)
                 continue
-            return GateResult(gate.name, False, error.message, error.hint)
+            return MetricResult(gate.name, False, error.message, error.hint, answered=False)
         break
     return judge(gate, answer.data, answer.warnings)

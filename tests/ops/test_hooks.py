@@ -94,6 +94,16 @@ def test_a_program_that_is_not_there() -> None:
     assert "'no-such-program-here' is not installed" in error.message
 
 
+def test_a_local_command_runs_in_the_projects_directory(tmp_path: Path) -> None:
+    program = tmp_path / "lb"
+    program.write_text('#!/bin/sh\npwd >"$1"\n')
+    program.chmod(0o755)
+    run_hook(local("./lb", "{host}"), replace(CONTEXT, directory=str(tmp_path)), None)
+    assert (tmp_path / "web1").read_text() == f"{tmp_path}\n"
+    gone = failure(local("./lb", "x"), replace(CONTEXT, directory=str(tmp_path / "gone"), event=""))
+    assert gone.message == f"the hook ./lb: the directory {tmp_path}/gone does not exist"
+
+
 def test_a_label_that_the_host_does_not_have() -> None:
     error = failure(local("true", "{label.rack}"))
     assert "needs the label 'rack'" in error.message

@@ -85,7 +85,7 @@ def serve(made: Server, context: ssl.SSLContext | None = None) -> Iterator[Serve
 
 def test_a_query_is_posted(server: Server) -> None:
     found = server.ask(timeout=7.5)
-    assert (found.ok, found.message) == (True, "0.01 < 0.05")
+    assert (found.ok, found.answered, found.message) == (True, True, "0.01 < 0.05")
     ((path, form, bearer),) = server.asked
     assert path == "/api/v1/query"
     assert form == {"query": ['sum(rate(x{a="b"}[5m])) & 1'], "timeout": ["7.5s"]}
@@ -130,6 +130,7 @@ def test_no_answer_is_no_pass(
     found = server.ask(empty_ok=True)
     assert not found.ok
     assert message in found.message
+    assert found.answered is ("the answer is" in message)
     assert len(server.asked) == tries
     assert server.slept == [1.0, 4.0][: tries - 1]
 
