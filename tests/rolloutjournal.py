@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from bootcfleet.domain.hostevidence import GreenbootVerdict, HostEvidence
 from bootcfleet.domain.image import Resolved
 from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.limit import Limit
 from bootcfleet.domain.reference import Digest, ImageRef
 from bootcfleet.domain.rollout import HostPhase, HostState, Operation, Rollout, Target
 from bootcfleet.domain.rollout_journal import (
+    REQUESTS,
     EntryKind,
     JournalEntry,
     NewEntry,
@@ -34,19 +36,24 @@ IMAGE = "registry.example.com/soe/web:prod"
 OLD, NEW, OTHER = (f"sha256:{digit * 64}" for digit in "abc")
 
 #: What is found out about a host whose health checks failed.
-EVIDENCE: dict[str, Any] = {
-    "boot_id": "0f0b4c0e-2d1a-4a7e-9b1f-1c2d3e4f5a6b",
-    "slots": {"booted": OLD, "staged": None, "rollback": NEW},
-    "failed_units": ["nginx.service"],
-    "greenboot": "red",
-    "journal": {
-        "nginx.service": [
+EVIDENCE = HostEvidence(
+    host="web3",
+    boot_id="0f0b4c0e-2d1a-4a7e-9b1f-1c2d3e4f5a6b",
+    system_state="degraded",
+    failed_units=("nginx.service",),
+    greenboot=GreenbootVerdict.RED,
+    slots={"booted": OLD, "rollback": NEW},
+    boots=("-1 6e1b... Sat 2026-11-21 01:58:00 UTC", " 0 0f0b... Sat 2026-11-21 02:02:41 UTC"),
+    reboots=("reboot   system boot  6.12.0-55.el10 Sat Nov 21 02:02",),
+    journal={
+        "failed-units": (
             "Nov 21 02:03:04 web3 nginx[812]: [emerg] bind() to 0.0.0.0:80 failed (98)",
             "Nov 21 02:03:04 web3 systemd[1]: nginx.service: Failed with result 'exit-code'.",
-        ]
+        ),
+        "greenboot": ("Nov 21 02:03:09 web3 greenboot[900]: Script '20_http.sh' FAILURE",),
     },
-    "notes": ["the previous boot's journal was read"],
-}
+    notes=("its journal keeps no earlier boot: Storage=persistent in journald.conf would",),
+).to_json()
 
 
 @dataclass
@@ -68,9 +75,10 @@ class Story:
         """A host comes to a phase, now."""
         self.write(host_entry(name, HostState(phase, message, **more)))
 
-    def say(self, kind: EntryKind, after: float = 0.0, host: str = "", **body: Any) -> None:
-        """Anything else."""
-        self.write(NewEntry(kind, host, body), after)
+    def say(self, kind: EntryKind, after: float = 0.0, host: str = "", /, **body: Any) -> None:
+        """Anything else; what is asked is asked by another person."""
+        actor = "lee@laptop" if kind in REQUESTS else "kim@ctl1"
+        self.write(NewEntry(kind, host, body), after, actor)
 
 
 def plan(

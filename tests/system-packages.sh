@@ -7,7 +7,8 @@ missing=
 for tool in podman skopeo docker-registry sshd ssh ssh-agent sshpass sudo dnf rpmbuild \
     createrepo_c debootstrap runc git iptables gpg busybox npm groovy shellcheck \
     qemu-system-x86_64 dnsmasq curl openssl grub-script-check \
-    grub-mknetdir xorriso mcopy grub-mkimage implantisomd5 mke2fs qemu-img prometheus; do
+    grub-mknetdir xorriso mcopy grub-mkimage implantisomd5 mke2fs qemu-img prometheus \
+    chromium; do
     command -v "$tool" >/dev/null 2>&1 || [ -x "/usr/sbin/$tool" ] || missing="$missing $tool"
 done
 [ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || missing="$missing netavark"
@@ -38,11 +39,11 @@ if command -v apt-get >/dev/null 2>&1; then
         busybox-static $npm git iproute2 postgresql postgresql-common groovy \
         shellcheck qemu-system-x86 ipxe-qemu dnsmasq-base curl openssl grub-common \
         grub-pc-bin grub-efi-amd64-bin xorriso mtools isolinux syslinux-common isomd5sum \
-        ovmf e2fsprogs qemu-utils prometheus >/dev/null
+        ovmf e2fsprogs qemu-utils prometheus chromium >/dev/null
     exit 0
 fi
 if command -v dnf >/dev/null 2>&1; then
-    # There is no groovy, no prometheus, no grub-script-check (it is grub2-script-check), and no ShellCheck outside of EPEL: those tests are skipped.
+    # There is no groovy, no prometheus, no chromium outside of EPEL, no grub-script-check (it is grub2-script-check), and no ShellCheck outside of EPEL: those tests are skipped.
     # docker-registry is docker-distribution here; debootstrap builds the tests' base image.
     dnf install -y -q podman runc netavark aardvark-dns skopeo docker-distribution \
         openssh-server openssh-clients sshpass sudo rpm-build rpm-sign gnupg2 iptables-nft createrepo_c debootstrap \

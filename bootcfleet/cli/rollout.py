@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -147,3 +149,36 @@ def watch(
         rollout, from_start=from_start, interval=interval, patience=patience, as_json=as_json
     )
     raise typer.Exit(code)
+
+
+class ReportFormat(StrEnum):
+    """What a report is written as."""
+
+    HTML = "html"
+    MARKDOWN = "markdown"
+
+
+@app.command()
+def report(
+    rollout: RolloutArgument = "last",
+    how: Annotated[
+        ReportFormat, typer.Option("--format", "-f", help="One HTML page, or Markdown.")
+    ] = ReportFormat.HTML,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write it into this file, not to standard output.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """A rollout as one page: waves, hosts along time, failures with their evidence, who did what.
+
+    The page needs nothing else: it can be mailed, kept and printed. Also while it is under way.
+    """
+    from bootcfleet.cli.rollout_report_run import run_report
+
+    run_report(rollout, how.value, file, as_json=as_json)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from bootcfleet.domain.gate import span as whole_span
+
 
 def size(number: float) -> str:
     """Bytes in the largest binary unit: ``842 B``, ``1.4 MiB``."""
@@ -27,3 +31,10 @@ def about(seconds: float) -> str:
     if seconds < 5400:
         return f"{-(-int(seconds) // 60)} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest two units: ``1 h 5 min``, ``42 s``, ``0.8 s``."""
+    if 0 < seconds < 10 and seconds != int(seconds):
+        return f"{seconds:.1f} s"
+    return whole_span(timedelta(seconds=round(seconds)))

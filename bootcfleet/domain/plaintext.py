@@ -8,6 +8,15 @@ import re
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[0-Z\\-~])")
 
 
+def printable(text: str) -> str:
+    """`text` with its spaces, but without whatever would be obeyed; ends of lines are spaces."""
+    plain = _ESCAPES.sub("", text).expandtabs(4)
+    return "".join(
+        one if one.isprintable() else " " if one in "\r\n" else "\N{REPLACEMENT CHARACTER}"
+        for one in plain
+    )
+
+
 def one_line(text: str, most: int | None = None) -> str:
     """`text` on one line, without escape sequences, control characters and changes of direction.
 

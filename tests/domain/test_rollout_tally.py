@@ -161,7 +161,7 @@ def test_a_retry_defers_the_same_hosts_as_replaying_it_does() -> None:
     story.host("d", HostPhase.SKIPPED)
     story.say(EntryKind.HALTED, reason="2 hosts failed and the failure budget is 0")
     for host_name in ("b", ""):
-        story.say(EntryKind.RETRY, host=host_name)
+        story.say(EntryKind.RETRY, 1, host_name)
         one = Tally()
         for at, event in JournalEvents(story.record).all(story.entries):
             one.take(event, at.timestamp())
