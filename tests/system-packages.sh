@@ -8,7 +8,7 @@ for tool in podman skopeo docker-registry sshd ssh ssh-agent sshpass sudo dnf rp
     createrepo_c debootstrap runc git iptables gpg busybox npm groovy shellcheck \
     qemu-system-x86_64 dnsmasq curl openssl grub-script-check \
     grub-mknetdir xorriso mcopy grub-mkimage implantisomd5 mke2fs qemu-img prometheus \
-    chromium; do
+    chromium systemd-analyze; do
     command -v "$tool" >/dev/null 2>&1 || [ -x "/usr/sbin/$tool" ] || missing="$missing $tool"
 done
 [ -x /usr/lib/podman/netavark ] || [ -x /usr/libexec/podman/netavark ] || missing="$missing netavark"
@@ -39,7 +39,7 @@ if command -v apt-get >/dev/null 2>&1; then
         busybox-static $npm git iproute2 postgresql postgresql-common groovy \
         shellcheck qemu-system-x86 ipxe-qemu dnsmasq-base curl openssl grub-common \
         grub-pc-bin grub-efi-amd64-bin xorriso mtools isolinux syslinux-common isomd5sum \
-        ovmf e2fsprogs qemu-utils prometheus chromium >/dev/null
+        ovmf e2fsprogs qemu-utils systemd prometheus chromium >/dev/null
     exit 0
 fi
 if command -v dnf >/dev/null 2>&1; then
@@ -49,7 +49,7 @@ if command -v dnf >/dev/null 2>&1; then
         openssh-server openssh-clients sshpass sudo rpm-build rpm-sign gnupg2 iptables-nft createrepo_c debootstrap \
         git-core iproute postgresql-server busybox $npm \
         qemu-system-x86-core ipxe-roms-qemu dnsmasq curl openssl \
-        xorriso mtools grub2-tools isomd5sum e2fsprogs qemu-img edk2-ovmf
+        xorriso mtools grub2-tools isomd5sum e2fsprogs qemu-img edk2-ovmf systemd
     exit 0
 fi
 echo "neither apt-get nor dnf is here; install by hand:$missing" >&2

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bootcfleet.cli import fleet_lock
+from bootcfleet.cli import fleet_enroll, fleet_lock
 from bootcfleet.cli.fleet_options import (
     Batch,
     BootTimeout,
@@ -240,3 +240,4 @@ def list_hosts(
 
 
 fleet_lock.register(app)
+fleet_enroll.register(app)

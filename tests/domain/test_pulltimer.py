@@ -1,0 +1,262 @@
+"""The update timer's drop-in, and what is to be done to have it; judged by the real systemd."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bootcfleet.domain.oncalendar import on_calendar
+from bootcfleet.domain.pulltimer import (
+    PATH,
+    TIMER,
+    TimerSettings,
+    TimerState,
+    enroll_acts,
+    parse_window,
+    timer_settings,
+    undo_acts,
+)
+from bootcfleet.domain.window import Window, Windows
+from bootcfleet.errors import UsageError
+from tests.tools import need
+
+#: As bootc ships it (field note *bootc on a host*).
+SHIPPED = """[Unit]
+Description=Apply bootc updates
+ConditionPathExists=/run/ostree-booted
+
+[Timer]
+OnBootSec=1h
+OnUnitInactiveSec=8h
+RandomizedDelaySec=2h
+
+[Install]
+WantedBy=timers.target
+"""
+SATURDAY = Windows((Window("0 2 * * sat", 4 * 3600.0),), "Europe/Amsterdam")
+
+
+def test_the_drop_in_of_a_window() -> None:
+    assert timer_settings(SATURDAY).text(("disabled", "inactive")) == (
+        "# Written by `bootcfleet fleet enroll --pull`, which writes it anew; `--undo` takes it "
+        "away.\n"
+        "# before: disabled inactive\n"
+        "[Timer]\n"
+        "OnBootSec=\n"
+        "OnStartupSec=\n"
+        "OnActiveSec=\n"
+        "OnUnitActiveSec=\n"
+        "OnUnitInactiveSec=\n"
+        "OnCalendar=\n"
+        "OnCalendar=Sat *-*-* 02:00:00 Europe/Amsterdam\n"
+        "Persistent=false\n"
+        "FixedRandomDelay=true\n"
+        "RandomizedDelaySec=3h 30min\n"
+    )
+
+
+def test_the_drop_in_without_one() -> None:
+    """Nothing that is in the past when the timer is started: it would fire at once."""
+    body = timer_settings(Windows(), every=7200.0).body()
+    assert body.splitlines()[-3:] == [
+        "OnActiveSec=1h", "OnUnitInactiveSec=2h", "RandomizedDelaySec=2h",
+    ]  # fmt: skip
+    assert "OnBootSec=\n" in body
+    assert "OnCalendar=\n" in body
+    assert timer_settings(Windows()).longest == 10 * 3600
+
+
+@pytest.mark.parametrize(
+    ("settings", "times"),
+    [
+        (timer_settings(SATURDAY), ["Sat *-*-* 02:00:00 Europe/Amsterdam"]),
+        (timer_settings(Windows((Window("0 2 * * *", 600.0),), "host")), ["*-*-* 02:00:00"]),
+        (timer_settings(Windows(), every=90.0, delay=0.0), ["OnActiveUSec", "OnUnitInactiveUSec"]),
+    ],
+)
+def test_the_real_systemd_takes_it(
+    settings: TimerSettings, times: list[str], tmp_path: Path
+) -> None:
+    """Verified together with the unit that it is laid over; what bootc's own says is gone."""
+    folder = tmp_path / "units"
+    drop_in = folder / f"{TIMER}.d"
+    drop_in.mkdir(parents=True)
+    (folder / TIMER).write_text(SHIPPED)
+    service = TIMER.replace(".timer", ".service")
+    (folder / service).write_text("[Service]\nType=oneshot\nExecStart=/bin/true\n")
+    (drop_in / "50-bootcfleet.conf").write_text(settings.text(("disabled", "inactive")))
+    done = subprocess.run(
+        [need("systemd-analyze"), "verify", "--man=no", str(folder / TIMER)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    (drop_in / "50-bootcfleet.conf").write_text("[Timer]\nOnCalendar=Sat 25:00\n")
+    bad = subprocess.run(
+        [need("systemd-analyze"), "verify", "--man=no", str(folder / TIMER)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "Failed to parse" in bad.stderr
+    for time in times:
+        if not time.startswith("On"):
+            assert f"OnCalendar={time}\n" in settings.body()
+
+
+def elapses(expression: str, base: datetime, count: int = 3) -> list[datetime]:
+    """When a calendar event is next, by systemd."""
+    done = subprocess.run(
+        [
+            need("systemd-analyze"), "calendar", f"--iterations={count}",
+            f"--base-time={base:%Y-%m-%d %H:%M:%S} UTC", expression,
+        ],
+        capture_output=True, text=True, check=False, env={"TZ": "UTC", "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert done.returncode == 0, f"{expression}: {done.stderr}"
+    found = re.findall(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC$", done.stdout, re.MULTILINE)
+    return [datetime.fromisoformat(text).replace(tzinfo=UTC) for text in found]
+
+
+def starts(expression: str, base: datetime, count: int) -> list[datetime]:
+    """The same by the windows of policies."""
+    windows = Windows((Window(expression, 60.0),), "UTC")
+    found: list[datetime] = []
+    now = base
+    while len(found) < count:
+        opening = windows.next_opening(now)
+        assert opening is not None
+        found.append(opening)
+        closes = windows.closing(opening)
+        assert closes is not None
+        now = closes
+    return found
+
+
+MINUTES = st.sampled_from(["0", "30", "5,35", "*/20", "15"])
+HOURS = st.sampled_from(["2", "*/6", "22-23", "0,12", "1"])
+DAYS = st.sampled_from(["*", "1", "1,15", "L", "*/10", "28-31"])
+MONTHS = st.sampled_from(["*", "1-3", "feb", "*/4"])
+WEEK = st.sampled_from(["*", "sat", "1-5", "0", "7", "sat#2", "5L", "mon,wed"])
+
+
+@settings(max_examples=40)
+@given(st.tuples(MINUTES, HOURS, DAYS, MONTHS, WEEK))
+def test_systemd_means_what_cron_means(fields: tuple[str, ...]) -> None:
+    expression = " ".join(fields)
+    base = datetime(2026, 11, 21, 4, 0, 30, tzinfo=UTC)
+    try:
+        events = on_calendar(expression, "UTC")
+    except UsageError as error:
+        # A day of the month and the second Saturday at once: as nobody writes it.
+        assert "*" not in {fields[2], fields[4]}, error
+        return
+    theirs = sorted({moment for event in events for moment in elapses(event, base)})[:3]
+    assert theirs == starts(expression, base, 3)
+
+
+@pytest.mark.parametrize("expression", ["0 2 LW * *", "0 2 31 2 *", "61 2 * * *", "0 2 * *"])
+def test_what_systemd_cannot_say(expression: str) -> None:
+    with pytest.raises(UsageError):
+        on_calendar(expression, "UTC")
+
+
+@pytest.mark.parametrize(
+    ("text", "start", "hours"),
+    [
+        ("sat 02:00-06:00", "0 2 * * 6", 4.0),
+        ("Mon-Fri 22:30-04:00", "30 22 * * 1,2,3,4,5", 5.5),
+        ("fri-mon,wed 1:00-2:00", "0 1 * * 0,1,3,5,6", 1.0),
+        ("00:00-24:00", "0 0 * * *", 24.0),
+        ("sun-sat 03:00-03:00", "0 3 * * *", 24.0),
+    ],
+)
+def test_a_window_on_the_command_line(text: str, start: str, hours: float) -> None:
+    assert parse_window(text) == Window(start, hours * 3600, wall=True)
+
+
+@pytest.mark.parametrize("text", ["", "sat", "sat 02:00", "sat 25:00-26:00", "xyz 01:00-02:00",
+                                  "sat-sun-mon 01:00-02:00", "sat 01:00 - 02:00"])  # fmt: skip
+def test_no_window(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a window"):
+        parse_window(text)
+
+
+def test_what_does_not_fit_together() -> None:
+    with pytest.raises(UsageError, match="a delay of 4h leaves no time in a window of 4h"):
+        timer_settings(SATURDAY, delay=4 * 3600.0)
+    with pytest.raises(UsageError, match="not both"):
+        timer_settings(SATURDAY, every=3600.0)
+    short = Windows((Window("0 2 * * *", 600.0),))
+    assert timer_settings(short).delay == 300.0
+    dark = Windows(SATURDAY.windows, "UTC", ((datetime(2026, 12, 24).date(),) * 2,))
+    assert timer_settings(dark).notes[0].startswith("a timer knows no blackout days")
+
+
+WISH = timer_settings(SATURDAY)
+TEXT = WISH.text(("disabled", "inactive"))
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (TimerState("loaded", "enabled", "active", TEXT), []),
+        (
+            TimerState("loaded", "disabled", "inactive"),
+            ["mkdir -p", "write", "systemctl daemon-reload", "systemctl enable"],
+        ),
+        (
+            TimerState("masked", "masked", "inactive"),
+            [
+                "systemctl unmask",
+                "mkdir -p",
+                "write",
+                "systemctl daemon-reload",
+                "systemctl enable",
+            ],
+        ),
+        (
+            TimerState("loaded", "enabled", "active"),
+            ["mkdir -p", "write", "systemctl daemon-reload", "systemctl restart"],
+        ),
+        (TimerState("loaded", "enabled", "inactive", TEXT), ["systemctl enable"]),
+    ],
+)
+def test_what_is_to_be_done(state: TimerState, words: list[str]) -> None:
+    acts = enroll_acts(state, WISH)
+    assert [" ".join(act.argv[:2]) or "write" for act in acts] == words
+    for act in acts:
+        if act.text is not None:
+            # Enrolled over another enrolment: what was before that one is kept.
+            assert act.text == WISH.text(state.before)
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        (
+            "masked inactive",
+            ["rm", "systemctl daemon-reload", "systemctl disable", "systemctl mask"],
+        ),
+        ("disabled inactive", ["rm", "systemctl daemon-reload", "systemctl disable"]),
+        ("enabled active", ["rm", "systemctl daemon-reload", "systemctl restart"]),
+        ("enabled inactive", ["rm", "systemctl daemon-reload", "systemctl stop"]),
+    ],
+)
+def test_the_way_back(before: str, words: list[str]) -> None:
+    file, active = before.split()
+    state = TimerState("loaded", "enabled", "active", WISH.text((file, active)))
+    assert state.before == (file, active)
+    found = [" ".join(act.argv[:2]).replace("rm -f", "rm") for act in undo_acts(state)]
+    assert found == words
+    assert undo_acts(TimerState("loaded", "enabled", "active")) == ()
+    assert PATH in undo_acts(state)[0].argv
+
+
+def test_what_systemctl_shows() -> None:
+    shown = "LoadState=loaded\nUnitFileState=enabled-runtime\nActiveState=active\n"
+    assert TimerState.parse(shown, None) == TimerState("loaded", "enabled-runtime", "active")
+    assert TimerState.parse("", None).load == "not-found"
