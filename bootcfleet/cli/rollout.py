@@ -18,6 +18,14 @@ RolloutArgument = Annotated[
         metavar="[ROLLOUT]", help="Its id, the beginning of it, or `last`.", show_default=True
     ),
 ]
+OpenArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[ROLLOUT]",
+        help="Its id, the beginning of it, or `last`; without it the one that is open.",
+        show_default=False,
+    ),
+]
 ReasonOption = Annotated[
     str, typer.Option("--reason", "-m", help="Why; it is recorded.", show_default=False)
 ]
@@ -58,7 +66,7 @@ def show(
 
 @app.command()
 def pause(
-    rollout: RolloutArgument = "last", reason: ReasonOption = "", as_json: JsonFlag = False
+    rollout: OpenArgument = None, reason: ReasonOption = "", as_json: JsonFlag = False
 ) -> None:
     """Begin nothing more; what is under way comes to its end.
 
@@ -71,7 +79,7 @@ def pause(
 
 @app.command()
 def approve(
-    rollout: RolloutArgument = "last",
+    rollout: OpenArgument = None,
     wave: Annotated[
         int | None,
         typer.Option(help="The wave's number, also before it is its turn.", show_default=False),
@@ -87,7 +95,7 @@ def approve(
 
 @app.command()
 def abort(
-    rollout: RolloutArgument = "last",
+    rollout: OpenArgument = None,
     unwind: Annotated[
         bool,
         typer.Option(
@@ -111,8 +119,15 @@ def retry(
         typer.Argument(help="The host; all that did not end well without it.", show_default=False),
     ] = None,
     rollout: Annotated[
-        str, typer.Option("--rollout", "-r", help="Its id, the beginning of it, or `last`.")
-    ] = "last",
+        str | None,
+        typer.Option(
+            "--rollout",
+            "-r",
+            help="Its id, the beginning of it, or `last`; without it the one that is open, or "
+            "the last.",
+            show_default=False,
+        ),
+    ] = None,
     reason: ReasonOption = "",
     yes: YesFlag = False,
     as_json: JsonFlag = False,
@@ -125,7 +140,7 @@ def retry(
 
 @app.command()
 def watch(
-    rollout: RolloutArgument = "last",
+    rollout: OpenArgument = None,
     from_start: Annotated[
         bool, typer.Option("--from-start", help="Tell what has happened already, too.")
     ] = False,

@@ -22,7 +22,7 @@ from bootcfleet.domain.rollout_journal import EntryKind, JournalEntry, NewEntry
 from bootcfleet.domain.rollout_replay import RETRIED
 from bootcfleet.errors import UsageError
 from bootcfleet.ops.project import find_project
-from bootcfleet.ops.rollouts import Look, Rollouts, look, open_rollouts, request
+from bootcfleet.ops.rollouts import Look, Rollouts, choose, look, open_rollouts, request
 
 
 def show_list(limit: int, *, open_only: bool, as_json: bool) -> None:
@@ -66,27 +66,27 @@ def show_one(text: str, hosts: Sequence[str], *, journal: bool, as_json: bool) -
         show_journal(output, found.entries)
 
 
-def run_pause(text: str, reason: str, *, as_json: bool) -> None:
+def run_pause(text: str | None, reason: str, *, as_json: bool) -> None:
     """Ask the controller to begin nothing more."""
     output = Output(as_json=as_json)
     with open_rollouts(find_project()) as rollouts:
-        _ask(
+        ask(
             output,
             rollouts,
-            look(rollouts, text),
+            look(rollouts, choose(rollouts, text)),
             lambda rollout: rollout_request.pause(rollout, reason),
             lambda *_: "paused: nothing more is begun, and what is under way comes to its end",
         )
 
 
-def run_approve(text: str, wave: int | None, reason: str, *, as_json: bool) -> None:
+def run_approve(text: str | None, wave: int | None, reason: str, *, as_json: bool) -> None:
     """Let a wave start."""
     output = Output(as_json=as_json)
     with open_rollouts(find_project()) as rollouts:
-        _ask(
+        ask(
             output,
             rollouts,
-            look(rollouts, text),
+            look(rollouts, choose(rollouts, text)),
             lambda rollout: rollout_request.approve(rollout, wave, reason),
             _approved,
         )
@@ -97,11 +97,11 @@ def _approved(rollout: Rollout, entry: JournalEntry) -> str:
     return f"{titles[entry.body['wave']]} is approved"
 
 
-def run_abort(text: str, reason: str, *, unwind: bool, yes: bool, as_json: bool) -> None:
+def run_abort(text: str | None, reason: str, *, unwind: bool, yes: bool, as_json: bool) -> None:
     """End it early, and take updated hosts back where that is wished."""
     output = Output(as_json=as_json)
     with open_rollouts(find_project()) as rollouts:
-        found = look(rollouts, text)
+        found = look(rollouts, choose(rollouts, text))
         rollout_request.abort(found.rollout, reason, unwind=unwind)
         if unwind:
             output.confirm(
@@ -110,7 +110,7 @@ def run_abort(text: str, reason: str, *, unwind: bool, yes: bool, as_json: bool)
                 look=f"look at it with `bootcfleet rollout show {found.record.id}`",
             )
         back = ", and its updated hosts go back" if unwind else ""
-        _ask(
+        ask(
             output,
             rollouts,
             found,
@@ -119,11 +119,11 @@ def run_abort(text: str, reason: str, *, unwind: bool, yes: bool, as_json: bool)
         )
 
 
-def run_retry(text: str, host: str | None, reason: str, *, yes: bool, as_json: bool) -> None:
+def run_retry(text: str | None, host: str | None, reason: str, *, yes: bool, as_json: bool) -> None:
     """Take up hosts again that did not end well."""
     output = Output(as_json=as_json)
     with open_rollouts(find_project()) as rollouts:
-        found = look(rollouts, text)
+        found = look(rollouts, choose(rollouts, text))
         rollout_request.retry(found.rollout, host, reason)
         again = [name for name in found.rollout.names if found.rollout.state(name).phase in RETRIED]
         what = host or f"{len(again)} {'host' if len(again) == 1 else 'hosts'}"
@@ -132,7 +132,7 @@ def run_retry(text: str, host: str | None, reason: str, *, yes: bool, as_json: b
             yes=yes,
             look=f"look at it with `bootcfleet rollout show {found.record.id}`",
         )
-        _ask(
+        ask(
             output,
             rollouts,
             found,
@@ -141,7 +141,7 @@ def run_retry(text: str, host: str | None, reason: str, *, yes: bool, as_json: b
         )
 
 
-def _ask(
+def ask(
     output: Output,
     rollouts: Rollouts,
     found: Look,

@@ -14,16 +14,16 @@ from bootcfleet.domain.rollout_tally import Tally
 from bootcfleet.errors import ExitCode, RolloutHaltedError
 from bootcfleet.ops.project import find_project
 from bootcfleet.ops.rollout_follow import follow
-from bootcfleet.ops.rollouts import Look, look, open_rollouts
+from bootcfleet.ops.rollouts import Look, choose, look, open_rollouts
 
 
 def run_watch(
-    text: str, *, from_start: bool, interval: float, patience: float, as_json: bool
+    text: str | None, *, from_start: bool, interval: float, patience: float, as_json: bool
 ) -> int:
     """Follow a rollout to its end; the exit code of how it ended."""
     output = Output(as_json=as_json)
     with open_rollouts(find_project()) as rollouts:
-        found = look(rollouts, text)
+        found = look(rollouts, choose(rollouts, text))
         of_pull = JournalEvents.of_rollout(found.rollout)
         events = of_pull if found.pull else JournalEvents(found.record)
         with RolloutProgress(output, Tally()) as progress:

@@ -23,10 +23,16 @@ from bootcfleet.domain.rollout_journal import (
 )
 from bootcfleet.domain.rollout_replay import DamagedRolloutError, apply, replay
 from bootcfleet.domain.rollout_request import RequestRefusedError
-from bootcfleet.domain.rollout_standing import Controller, Standing, controller_of, standing_of
+from bootcfleet.domain.rollout_standing import (
+    TO_RESUME,
+    Controller,
+    Standing,
+    controller_of,
+    standing_of,
+)
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.rolloutstore import RolloutStore
-from bootcfleet.errors import FleetError
+from bootcfleet.errors import FleetError, UsageError
 from bootcfleet.ops.audit import Record, current_actor, open_ledger, project_commit, recorder_into
 from bootcfleet.ops.project import LoadedProject
 
@@ -104,6 +110,34 @@ class Look:
     def controller(self) -> Controller | None:
         """Who carries it out, or did last."""
         return controller_of(self.summary)
+
+
+def choose(rollouts: Rollouts, text: str | None, *, idle: bool = False) -> str:
+    """The rollout that is meant: `text`, or the only one that it can be; the last if none is open.
+
+    Those that a controller carries out go before the others, with `idle` those that wait for
+    somebody to resume them.  Raises `UsageError` when it can be several.
+    """
+    if text:
+        return text
+    found = rollouts.store.all(open_only=True)
+    if not found:
+        return "last"
+    ids = [record.id for record, _ in found]
+    fitting = []
+    for record, summary in found:
+        standing = standing_of(summary, held=rollouts.store.held(record.id))
+        waits = standing in TO_RESUME or standing is Standing.PAUSED
+        if waits if idle else standing not in TO_RESUME:
+            fitting.append(record.id)
+    for some in (fitting, ids):
+        if len(some) == 1:
+            return some[0]
+    more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
+    raise UsageError(
+        f"{len(ids)} rollouts are open",
+        hint=f"say which: {', '.join(ids[:5])}{more} (bootcfleet rollout list --open)",
+    )
 
 
 def look(rollouts: Rollouts, text: str) -> Look:

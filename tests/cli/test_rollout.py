@@ -472,3 +472,56 @@ def test_a_damaged_journal(say: Say, good: Writer, rollouts: Rollouts) -> None:
     assert err.startswith(f"error: entry 8 of rollout {ID} cannot be read\n")
     assert "Traceback" not in err
     assert say("list")[0] == 0
+
+
+# --- which one is meant -------------------------------------------------------------------
+
+
+def test_without_an_id_it_is_the_one_that_can_be_meant(
+    say: Say, good: Writer, bad: Writer, rollouts: Rollouts
+) -> None:
+    """The last one has ended: the one that is open is older."""
+    assert say("pause")[1].startswith(f"{ID}: paused")
+    third = "20261121-050100-e5f6"
+    Writer(rollouts.store, a_rollout(third)).start()
+    assert say("abort") == (
+        2,
+        "",
+        "error: 2 rollouts are open\n"
+        f"hint: say which: {third}, {ID} (bootcfleet rollout list --open)\n",
+    )
+    with rollouts.store.hold(ID):
+        assert say("approve")[1].startswith(f"{ID}: wave 2 (rest) is approved")
+    with rollouts.store.hold(ID), rollouts.store.hold(third):
+        assert say("abort")[0] == 2
+        assert say("pause", third[:13])[0] == 0
+    assert say("approve", "last")[0] == 1
+    assert say("abort", ID)[0] == 0
+
+
+def test_without_an_open_one_it_is_the_last(say: Say, bad: Writer) -> None:
+    assert say("watch") == (
+        4,
+        f"{BAD}: halted: 1 host failed\n",
+        f"error: the rollout {BAD} was halted: 1 host failed\n"
+        f"hint: see why: bootcfleet rollout show {BAD}; when the cause is gone: bootcfleet rollout "
+        f"retry --rollout {BAD}\n",
+    )
+    assert say("retry", "web1", "-y")[1].startswith(f"{BAD}: web1 is to be tried again\n")
+
+
+def test_choosing_one_to_resume(good: Writer, rollouts: Rollouts) -> None:
+    from bootcfleet.errors import UsageError
+    from bootcfleet.ops.rollouts import choose
+
+    assert choose(rollouts, None, idle=True) == ID
+    running = Writer(rollouts.store, a_rollout("running"))
+    running.start()
+    with rollouts.store.hold("running"):
+        assert choose(rollouts, None, idle=True) == ID
+        assert choose(rollouts, None) == "running"
+        running.write(NewEntry(EntryKind.PAUSED))
+        with pytest.raises(UsageError, match="2 rollouts are open"):
+            choose(rollouts, None, idle=True)
+        with rollouts.store.hold(ID):
+            assert choose(rollouts, None, idle=True) == "running"
