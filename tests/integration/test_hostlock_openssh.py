@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import threading
 from collections.abc import Iterator
@@ -12,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from bootcfleet.domain.hostlock import LockHolder
-from bootcfleet.domain.inventory import Connection
 from bootcfleet.drivers import hostlock
-from bootcfleet.drivers.ssh import SshExecutor, SshShared
+from bootcfleet.drivers.ssh import SshExecutor
 from bootcfleet.errors import HostError, HostFault
-from tests.integration.opensshd import Sshd, keygen
+from tests.integration.onehost import one_host
 from tests.tools import need
 
 pytestmark = pytest.mark.integration
@@ -29,33 +27,12 @@ def controllers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[SshExecutor, SshExecutor]]:
     """Two controllers with a connection each to one host; the lock is in a folder of ours."""
-    home = tmp_path / "home"
-    (home / ".ssh").mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     monkeypatch.setattr(hostlock, "DIRECTORY", str(tmp_path / "lib"))
-    key = keygen(home / "key")
-    # Writing takes a while, so that without mutual exclusion both would be in the middle of it.
-    slow = tmp_path / "bin" / "dd"
-    slow.parent.mkdir()
-    slow.write_text(f'#!/bin/sh\nsleep 0.05\nexec {need("dd")} "$@"\n')
-    slow.chmod(0o755)
-    settings = [f"SetEnv PATH={slow.parent}:/usr/bin:/bin"]
-    with Sshd(tmp_path / "sshd", "127.0.23.1", settings) as server:
-        server.authorize(key.with_suffix(".pub"))
-        (home / ".ssh/known_hosts").write_text(server.known_hosts())
-        connection = Connection(
-            address=server.address,
-            port=server.port,
-            user=getpass.getuser(),
-            identity_file=str(key),
-            become=False,
-        )
-        made = [
-            SshExecutor("web1", connection, SshShared(ask=lambda question: question))
-            for _ in range(2)
-        ]
-        yield made[0], made[1]
+    with one_host(tmp_path, monkeypatch, "127.0.23.1") as host:
+        # Writing takes a while, so that without mutual exclusion both would be in the middle of it.
+        host.program("dd", f'sleep 0.05\nexec {need("dd")} "$@"')
+        made = host.executor(), host.executor()
+        yield made
         for executor in made:
             executor.close()
 
