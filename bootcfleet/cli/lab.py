@@ -137,13 +137,14 @@ def heal(
 @app.command()
 def faults(as_json: JsonFlag = False) -> None:
     """The faults that a host can be told to suffer."""
-    from bootcfleet.domain.faults import DESCRIPTIONS
+    from bootcfleet.domain.faults import DESCRIPTIONS, spelled
 
     output = Output(as_json=as_json)
     if as_json:
         output.json({str(fault): text for fault, text in DESCRIPTIONS.items()})
     else:
-        output.table(["FAULT", "THE HOST"], [[str(f), text] for f, text in DESCRIPTIONS.items()])
+        rows = [[spelled(fault), text] for fault, text in DESCRIPTIONS.items()]
+        output.table(["FAULT", "THE HOST"], rows)
 
 
 @app.command()

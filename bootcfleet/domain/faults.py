@@ -37,6 +37,16 @@ class Fault(StrEnum):
     STAGED_BY_OTHER = "staged-by-other"
     LOCKED_BY_OTHER = "locked-by-other"
     REJECTS_IMAGES = "rejects-images"
+    GREENBOOT_ROLLS_BACK = "greenboot-rolls-back"
+    FINALIZE_FAILS = "finalize-fails"
+    BOOT_FALLS_BACK = "boot-falls-back"
+    COMES_BACK_NEITHER = "comes-back-neither"
+    OTHER_ADMIN_STAGES = "other-admin-stages"
+    TIMER_MOVES = "timer-moves"
+    REGISTRY_5XX = "registry-5xx"
+    RATE_LIMITED = "rate-limited"
+    SLOW_PULL = "slow-pull"
+    LOCK_HELD_FOR = "lock-held-for"
 
 
 #: One sentence for each, for help and documentation.
@@ -48,7 +58,7 @@ DESCRIPTIONS: dict[Fault, str] = {
     Fault.REGISTRY_REFUSES: "the registry refuses this host with 403",
     Fault.DOES_NOT_RETURN: "does not come back from its next reboot",
     Fault.RETURNS_OLD: "comes back from its next reboots on the old deployment",
-    Fault.RETURNS_AFTER: "comes back N seconds after a reboot (returns-after=N)",
+    Fault.RETURNS_AFTER: "comes back N seconds after a reboot",
     Fault.HEALTH_FAILS: "a unit fails in every boot from now on",
     Fault.SUDO_REFUSED: "sudo asks for a password that nobody has",
     Fault.GARBAGE_OUTPUT: "bootc status prints something that is not JSON",
@@ -56,7 +66,7 @@ DESCRIPTIONS: dict[Fault, str] = {
     Fault.NO_BOOTC: "bootc is not installed",
     Fault.NOT_BOOTC: "the system was not booted by bootc",
     Fault.NOT_ROOT: "bootc says that it needs root rights",
-    Fault.CLOCK_SKEW: "its clock is N seconds ahead (clock-skew=N)",
+    Fault.CLOCK_SKEW: "its clock is N seconds ahead",
     Fault.TIMER_ACTIVE: "bootc-fetch-apply-updates.timer is active",
     Fault.LAYERED_PACKAGES: "rpm-ostree has layered packages, and bootc refuses to upgrade",
     Fault.USR_UNLOCKED: "/usr is unlocked by bootc usr-overlay, until the next reboot",
@@ -64,18 +74,41 @@ DESCRIPTIONS: dict[Fault, str] = {
     Fault.STAGED_BY_OTHER: "somebody has staged another image",
     Fault.LOCKED_BY_OTHER: "another rollout has locked it for an hour",
     Fault.REJECTS_IMAGES: "its policy.json rejects every image",
+    Fault.GREENBOOT_ROLLS_BACK: "boots a new deployment, fails greenboot's checks there and goes "
+    "back by itself",
+    Fault.FINALIZE_FAILS: "cannot finalise what is staged, and comes back on the old deployment",
+    Fault.BOOT_FALLS_BACK: "cannot boot a new deployment; its boot loader falls back to the old "
+    "one",
+    Fault.COMES_BACK_NEITHER: "comes back from its next reboots on a deployment that nobody "
+    "planned",
+    Fault.OTHER_ADMIN_STAGES: "once bootc status has shown what is staged, somebody else stages "
+    "another image",
+    Fault.TIMER_MOVES: "follows its tag by bootc's own timer, and reboots by itself",
+    Fault.REGISTRY_5XX: "the registry answers its next N pulls with 503",
+    Fault.RATE_LIMITED: "the registry answers its next N pulls with 429",
+    Fault.SLOW_PULL: "a pull takes N seconds",
+    Fault.LOCK_HELD_FOR: "bootc waits for a lock, without a word, for N seconds from now on",
 }
 
-#: Faults that have a number, in seconds.
-_WITH_NUMBER = frozenset({Fault.RETURNS_AFTER, Fault.CLOCK_SKEW})
+#: The faults that have a number, and an example of it; a whole one counts.
+NUMBERED: dict[Fault, str] = {
+    Fault.RETURNS_AFTER: "20",
+    Fault.CLOCK_SKEW: "20",
+    Fault.REGISTRY_5XX: "3",
+    Fault.RATE_LIMITED: "3",
+    Fault.SLOW_PULL: "20",
+    Fault.LOCK_HELD_FOR: "20",
+}
+#: Of these the ones that are counted and not measured in seconds.
+COUNTED = frozenset({Fault.REGISTRY_5XX, Fault.RATE_LIMITED})
 
 
 @dataclass(frozen=True)
 class FaultSpec:
-    """A fault and its number, where it has one (seconds)."""
+    """A fault and its number, where it has one: seconds, or how often (see `COUNTED`)."""
 
     fault: Fault
-    seconds: float = 0.0
+    number: float = 0.0
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -89,11 +122,17 @@ class FaultSpec:
                 f"there is no fault {name!r}",
                 hint=did_you_mean(name, list(Fault)) or f"known: {known}",
             ) from error
-        takes = fault in _WITH_NUMBER
-        if takes != bool(equals) or (takes and not re.fullmatch(r"\d{1,5}(\.\d+)?", number)):
-            example = f"{name}=20" if takes else name
+        example = f"{fault}={NUMBERED[fault]}" if fault in NUMBERED else str(fault)
+        form = r"\d{1,5}" if fault in COUNTED else r"\d{1,5}(\.\d+)?"
+        good = re.fullmatch(form, number) if fault in NUMBERED else not equals
+        if not good:
             raise UsageError(f"{text!r} is not a fault", hint=f"write {example}")
         return cls(fault, float(number or 0))
 
     def __str__(self) -> str:
-        return f"{self.fault}={self.seconds:g}" if self.seconds else str(self.fault)
+        return f"{self.fault}={self.number:g}" if self.fault in NUMBERED else str(self.fault)
+
+
+def spelled(fault: Fault) -> str:
+    """The fault as it is written, with ``=N`` where it has a number."""
+    return f"{fault}=N" if fault in NUMBERED else str(fault)

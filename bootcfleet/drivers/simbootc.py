@@ -132,7 +132,9 @@ def _locked(
 ) -> Said:
     match verb:
         case "status":
-            return _status(host, options, booted=True)
+            said = _status(host, options, booted=True)
+            host.status_was_shown()
+            return said
         case "upgrade" if "--from-downloaded" in options:
             return _from_downloaded(host, options)
         case "upgrade":
@@ -216,6 +218,16 @@ def _fetch(host: SimHost, verb: str, reference: str, say: Say) -> Pulled | Said:
         )
     if host.has(Fault.DISK_FULL):
         return _error(f"{verb}: Pulling: Importing: writing object: No space left on device")
+    counted = {
+        Fault.REGISTRY_5XX: "received unexpected HTTP status: 503 Service Unavailable",
+        Fault.RATE_LIMITED: "toomanyrequests: 429 Too Many Requests",
+    }
+    for fault, answer in counted.items():
+        if host.spend(fault):
+            return _error(
+                f"{verb}: Preparing import: Fetching manifest: failed to invoke method OpenImage: "
+                f"reading manifest in {reference}: {answer}"
+            )
     if host.has(Fault.REGISTRY_REFUSES):
         return _error(
             f"{verb}: Preparing import: Fetching manifest: failed to invoke method OpenImage: "
@@ -229,7 +241,8 @@ def _fetch(host: SimHost, verb: str, reference: str, say: Say) -> Pulled | Said:
             f"{verb}: Preparing import: Fetching manifest: failed to invoke method OpenImage: "
             f"{error}"
         )
-    tell_progress(host.pull_seconds, reference, found, say)
+    slow = host.faults.get(Fault.SLOW_PULL)
+    tell_progress(slow.number if slow else host.pull_seconds, reference, found, say)
     return found
 
 

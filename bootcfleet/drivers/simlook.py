@@ -13,7 +13,7 @@ from bootcfleet.drivers import simtimer
 from bootcfleet.drivers.bootc import MARK, facts_parts
 from bootcfleet.drivers.hostprobe import FOLLOWED
 from bootcfleet.drivers.simbootc import Said
-from bootcfleet.drivers.simhost import BAD_UNIT, LOCK, PullError, SimHost
+from bootcfleet.drivers.simhost import LOCK, PullError, SimHost
 
 _SHOWN = "--property=Id,LoadState,ActiveState,UnitFileState"
 
@@ -39,7 +39,7 @@ def _about(host: SimHost) -> dict[str, str]:
     used = system.total_bytes - free
     os_version = system.os_version or host.booted.image.version or "0"
     verdict = "reject" if host.has(Fault.REJECTS_IMAGES) else "insecureAcceptAnything"
-    bad = not host.healthy
+    bad = bool(host.failed_units)
     about = {
         "os": f'ID=lab\nVERSION_ID="{os_version}"\nPRETTY_NAME="Lab Linux {os_version}"\n',
         "uname": f"{system.kernel}\nx86_64\n",
@@ -60,7 +60,7 @@ def _about(host: SimHost) -> dict[str, str]:
             ]
         ),
         "system": "degraded\n" if bad else "running\n",
-        "failed": f"{BAD_UNIT} loaded failed failed Demo web\n" if bad else "",
+        "failed": "".join(f"{unit} loaded failed failed A unit\n" for unit in host.failed_units),
     }
     if host.has(Fault.STAGED_BY_OTHER):
         at = int(host.now) - 600

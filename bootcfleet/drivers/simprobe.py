@@ -50,7 +50,7 @@ def _facts(
             state = ("failed", "failed") if failed else ("active", "running")
             return {"state": f"LoadState=loaded\nActiveState={state[0]}\nSubState={state[1]}\n"}
         case Verb.SYSTEM:
-            bad = "" if host.healthy else f"{BAD_UNIT} loaded failed failed Demo web\n"
+            bad = "".join(f"{unit} loaded failed failed A unit\n" for unit in host.failed_units)
             return {"state": "degraded\n" if bad else "running\n", "failed": bad}
         case Verb.LISTEN:
             return {"tcp": _SSH}

@@ -14,13 +14,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bootcfleet.domain.faults import Fault
-from bootcfleet.drivers import simbootc, simfiles, simlook, simnotes, simprobe, simtimer
+from bootcfleet.drivers import (
+    simbootc,
+    simevidence,
+    simfiles,
+    simlook,
+    simnotes,
+    simprobe,
+    simtimer,
+)
 from bootcfleet.drivers.bootc import FACTS_SCRIPT
 from bootcfleet.drivers.bootcprogress import TITLE as PROGRESS
 from bootcfleet.drivers.checkprobe import TITLE as PROBE
+from bootcfleet.drivers.hostevidence import TITLE as EVIDENCE
 from bootcfleet.drivers.hostprobe import TITLE as LOOK
 from bootcfleet.drivers.simbootc import Said
-from bootcfleet.drivers.simhost import BAD_UNIT, SimHost
+from bootcfleet.drivers.simhost import SimHost
+from bootcfleet.drivers.simrecord import What
 
 _JOINTS = {";", "&&", "||"}
 
@@ -89,6 +99,8 @@ def _words(session: Session, words: list[str], *, root: bool) -> Said:
         case "sh" if words[1:2] == ["-c"] and len(words) > 2 and words[2].startswith(LOOK):
             facts = _script(session, FACTS_SCRIPT, root=root)
             return simlook.answer(session.host, facts, reference="".join(words[4:5]))
+        case "sh" if words[1:2] == ["-c"] and len(words) == 5 and words[2].startswith(EVIDENCE):
+            return simevidence.answer(session.host, words[4], gone=session.gone)
         case "sh" | "bash" if words[1:2] == ["-c"] and len(words) > 2:
             return _script(session, words[2], root=root)
         case "bootc":
@@ -196,11 +208,19 @@ def _command(session: Session, words: list[str], *, root: bool) -> Said:
                 )
             )
         case "journalctl":
-            failed = "" if host.healthy else f"{BAD_UNIT}: Main process exited, status=1/FAILURE\n"
+            failed = "".join(
+                f"{unit}: Main process exited, status=1/FAILURE\n" for unit in host.failed_units
+            )
             return Said(f"-- Boot {host.boot_id.replace('-', '')} --\n{failed}")
         case "mkdir" | "rm" | "rmdir":
             paths = [word for word in arguments if not word.startswith("-")]
             return simfiles.change(host, name, paths, force="-f" in arguments, root=root)
+        case "ps":
+            holder = host.lock_holder
+            return Said(f"    812       02:13 {holder}\n" if holder else "", "", 0 if holder else 1)
+        case "drain" | "undrain":
+            host.note(What.DRAINED if name == "drain" else What.UNDRAINED)
+            return Said()
         case "systemctl" if simtimer.TIMER in arguments:
             verb, *options = [word for word in arguments if word != simtimer.TIMER] or [""]
             return simtimer.systemctl(host, verb, options, root=root)
@@ -248,7 +268,7 @@ def _sleep(session: Session, arguments: list[str]) -> Said:
 
 def _systemctl(host: SimHost, arguments: list[str], *, root: bool) -> Said:
     words = [word for word in arguments if not word.startswith("-")]
-    bad = [] if host.healthy else [BAD_UNIT]
+    bad = host.failed_units
     match words[:1]:
         case ["reboot" | "soft-reboot" as verb]:
             if not root:
@@ -258,11 +278,13 @@ def _systemctl(host: SimHost, arguments: list[str], *, root: bool) -> Said:
             return Said(f"Version=257 (257.9-1.lab)\nSoftRebootsCount={host.soft_reboots}\n")
         case ["daemon-reload"]:
             return Said() if root else Said("", "Interactive authentication required.\n", 1)
+        case ["is-system-running"] if host.starting:
+            return Said("starting\n", "", 1)
         case ["is-system-running"]:
             return Said("degraded\n", "", 1) if bad else Said("running\n")
         case ["is-active" | "is-failed" as verb]:
-            failed = bool(bad) and any(
-                unit.removesuffix(".service") in bad[0] for unit in words[1:]
+            failed = any(
+                unit.removesuffix(".service") in each for unit in words[1:] for each in bad
             )
             ok = failed is (verb == "is-failed")
             return Said("failed\n" if failed else "active\n", "", 0 if ok else 3)

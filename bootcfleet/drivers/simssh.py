@@ -144,6 +144,9 @@ class SimSshServers:
         with self._lock:
             transports, endpoint.transports = endpoint.transports, set()
         for transport in transports:
+            # Else its thread, which wakes seldom, keeps the connection open for seconds.
+            with contextlib.suppress(OSError):
+                transport.sock.shutdown(socket.SHUT_RDWR)
             transport.close()
 
 

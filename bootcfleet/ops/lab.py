@@ -17,7 +17,7 @@ from typing import Any, Self
 import paramiko
 import yaml
 
-from bootcfleet.domain.faults import FaultSpec
+from bootcfleet.domain.faults import Fault, FaultSpec
 from bootcfleet.domain.reference import ImageRef, Platform
 from bootcfleet.drivers.command import write_atomic
 from bootcfleet.drivers.labimage import push_image
@@ -33,6 +33,10 @@ from bootcfleet.errors import FleetError, UsageError
 #: Roles and sites that the hosts of a lab get in turn, so that selectors have something to find.
 ROLES = ("web", "web", "database")
 SITES = ("ams", "fra")
+
+
+#: How often bootc's timers fire in a lab that was started without them, once a host's is to.
+_TIMER_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,9 @@ class Lab:
         spec = FaultSpec.parse(fault) if isinstance(fault, str) else fault
         host = self._host(name)
         host.break_with(spec)
+        if spec.fault is Fault.TIMER_MOVES and self._timers is None:
+            self._timers = SimTimers(self.hosts.values(), _TIMER_SECONDS)
+            self._timers.start()
         if not host.up and self._servers is not None:
             self._servers.drop(name)
 
@@ -185,7 +192,11 @@ class Lab:
                 "digest": str(host.booted.image.digest),
                 "staged": host.staged.image.version if host.staged else None,
                 "rollback": host.rollback.image.version if host.rollback else None,
+                "rollback_queued": host.rollback_queued,
+                "download_only": bool(host.staged and host.staged.download_only),
                 "reboots": host.reboots,
+                "soft_reboots": host.soft_reboots,
+                "history": [entry.to_json() for entry in host.history],
                 "timer": "active" if host.timer.active else "inactive",
                 "faults": [str(spec) for spec in host.faults.values()],
                 "connections": connections.get(name, 0),
@@ -198,7 +209,7 @@ class Lab:
         if self._timers is not None:
             self._timers.stop()
         for host in self.hosts.values():
-            host.heal()
+            host.stop()
         if self._servers is not None:
             self._servers.stop()
         if self._registry is not None:

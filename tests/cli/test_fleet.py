@@ -15,6 +15,7 @@ from bootcfleet.cli.app import run
 from bootcfleet.domain.faults import DESCRIPTIONS, Fault
 from bootcfleet.drivers.labimage import push_image
 from bootcfleet.ops.lab import Lab, LabHost
+from tests.drivers.test_simfaults import TESTED as SIM_FAULTS
 from tests.drivers.test_simlook import PREFLIGHT_FAULTS
 
 CREATED = datetime(2026, 11, 1, tzinfo=UTC)
@@ -299,7 +300,7 @@ def test_a_host_that_takes_its_time(rig: Rig) -> None:
 
 def test_every_fault_is_tested() -> None:
     others = {Fault.LOCK_HELD, Fault.RETURNS_AFTER}
-    others |= set(PREFLIGHT_FAULTS)
+    others |= set(PREFLIGHT_FAULTS) | SIM_FAULTS
     assert set(STATUS_FAULTS) | set(UPGRADE_FAULTS) | others == set(Fault) == set(DESCRIPTIONS)
 
 
