@@ -42,7 +42,12 @@ for unit do
     printf '%s\n' "$boot" >"$note.new" && mv -f -- "$note.new" "$note" || exit 1
     sync -- "$note" "$dir" 2>/dev/null || sync
     systemctl stop -- "$unit" || bad=1
-    systemctl stop -- "${unit%.timer}.service" || bad=1
+    case $(systemctl is-active -- "${unit%.timer}.service" 2>/dev/null) in
+    active|activating|reloading|deactivating)
+      systemctl stop -- "${unit%.timer}.service" || bad=1
+      # systemd calls a oneshot service that was stopped failed, and the system degraded.
+      systemctl reset-failed -- "${unit%.timer}.service" 2>/dev/null ;;
+    esac
     systemctl mask --runtime -- "$unit" >/dev/null 2>&1
     if active "$unit"; then echo "$unit is still active" >&2; bad=1; fi
     echo "--8<-- bootcfleet timer $unit inhibited" ;;

@@ -49,7 +49,10 @@ for unit do
     else : >"$unit/active"; fi ;;
   stop)
     if [ ! -d "$unit" ]; then echo "Failed to stop $unit: Unit $unit not loaded." >&2; code=5
-    elif [ ! -e "$unit/stubborn" ]; then rm -f "$unit/active"; fi ;;
+    elif [ ! -e "$unit/stubborn" ]; then rm -f "$unit/active"; fi
+    # As systemd does with a service of Type=oneshot.
+    [ "$unit" = "${unit%.service}" ] || : >"$unit/failed" ;;
+  reset-failed) rm -f "$unit/failed" ;;
   mask) if [ -d "$unit" ]; then : >"$unit/masked$runtime"; else code=1; fi ;;
   unmask) rm -f "$unit/masked$runtime" ;;
   *) echo "Unknown command verb '$verb'." >&2; code=1 ;;
