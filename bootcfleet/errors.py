@@ -114,7 +114,10 @@ class HostFault(StrEnum):
     LOCKED = "locked"
     HOOK_FAILED = "hook-failed"
     NO_SPACE = "no-space"
+    #: The registry did not answer, or not now; what follows is refused for good.
     REGISTRY = "registry"
+    REGISTRY_REFUSED = "registry-refused"
+    REGISTRY_TLS = "registry-tls"
     #: Its policy.json does not let the image in.
     UNTRUSTED = "untrusted"
     IMAGE_NOT_FOUND = "image-not-found"

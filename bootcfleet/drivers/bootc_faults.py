@@ -66,6 +66,16 @@ _TEXTS: tuple[tuple[str, HostFault, str], ...] = (
     ),
     (r"No rollback available", HostFault.NO_ROLLBACK, "it has no rollback deployment"),
     (
+        r"No staged deployment found",
+        HostFault.WRONG_DIGEST,
+        "nothing is downloaded there by now: stage it again",
+    ),
+    (
+        r"not soft-reboot capable|Unknown command verb '?soft-reboot",
+        HostFault.INCOMPATIBLE,
+        "it cannot be rebooted softly (another kernel, or a systemd before 254): reboot it fully",
+    ),
+    (
         r"rejected by policy|signature was required|Source image rejected",
         HostFault.UNTRUSTED,
         "the host does not trust the image's signature; look at /etc/containers/policy.json there",
@@ -83,7 +93,7 @@ _TEXTS: tuple[tuple[str, HostFault, str], ...] = (
     (
         r"unauthorized|forbidden|authentication required|(?<!permission )denied: "
         r"|access to the resource is denied|" + _http("401|403"),
-        HostFault.REGISTRY,
+        HostFault.REGISTRY_REFUSED,
         "the registry refuses the host; look at /etc/ostree/auth.json there",
     ),
     (
@@ -93,7 +103,7 @@ _TEXTS: tuple[tuple[str, HostFault, str], ...] = (
     ),
     (
         r"x509|certificate|HTTP response to HTTPS client",
-        HostFault.REGISTRY,
+        HostFault.REGISTRY_TLS,
         "the host does not trust the registry's TLS: look at /etc/containers/certs.d there, "
         "and at its clock",
     ),

@@ -292,8 +292,9 @@ def _ready(host: SimHost, options: Mapping[str, str], text: str, verb: str) -> S
                 "soft-reboot...\n"
             )
         elif options["--soft-reboot"] == "required":
+            chain = "Handling staged soft reboot: " if which == "staged" else ""
             said = f"Soft reboot was required but {which} deployment is not soft-reboot capable"
-            return Said(text, f"error: {verb}: Handling soft reboot: {said}\n", 1)
+            return Said(text, f"error: {verb}: {chain}Handling soft reboot: {said}\n", 1)
     return Said("" if "--quiet" in options else text, reboots="--apply" in options)
 
 

@@ -16,7 +16,7 @@ from bootcfleet.domain.policy import HealthCheck
 from bootcfleet.drivers.bootc import BootcHost, HostFacts
 from bootcfleet.drivers.bootc_faults import classify, last_error, printable
 from bootcfleet.drivers.command import CommandResult, CommandTimeoutError, OnLine
-from bootcfleet.errors import FleetError, HostError, HostFault
+from bootcfleet.errors import TRANSIENT, FleetError, HostError, HostFault
 
 OLD = "11111111-2222-3333-4444-555555555555"
 NEW = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
@@ -582,20 +582,20 @@ TEXTS = [
         "image-not-found",
         "architecture",
     ),
-    ("error: unauthorized: access to the requested resource", "registry", "auth.json"),
-    ("error: requested access to the resource is denied", "registry", "auth.json"),
+    ("error: unauthorized: access to the requested resource", "registry-refused", "auth.json"),
+    ("error: requested access to the resource is denied", "registry-refused", "auth.json"),
     (
         "error: Requesting bearer token: invalid status code from registry 403 (Forbidden)",
-        "registry",
+        "registry-refused",
         "auth.json",
     ),
     ("error: toomanyrequests: You have reached your limit", "registry", "how often"),
     (
         "error: tls: failed to verify certificate: x509: certificate has expired",
-        "registry",
+        "registry-tls",
         "TLS",
     ),
-    ("error: http: server gave HTTP response to HTTPS client", "registry", "TLS"),
+    ("error: http: server gave HTTP response to HTTPS client", "registry-tls", "TLS"),
     ("error: received unexpected HTTP status: 502 Bad Gateway", "registry", "skopeo inspect"),
     ("error: dial tcp: lookup r.example: no such host", "registry", "skopeo inspect"),
     (
@@ -603,6 +603,14 @@ TEXTS = [
         "untrusted",
         "policy.json",
     ),
+    ("error: net/http: TLS handshake timeout: Fetching manifest", "registry", "skopeo inspect"),
+    ("error: Upgrading: No staged deployment found", "wrong-digest", "stage it again"),
+    (
+        "error: Soft reboot was required but staged deployment is not soft-reboot capable",
+        "incompatible",
+        "fully",
+    ),
+    ("Unknown command verb 'soft-reboot', did you mean 'reboot'?", "incompatible", "fully"),
     # Numbers and words that only look like it.
     ("error: reading 404 of 500 bytes", "command-failed", None),
     ("error: opening db: Permission denied: x", "command-failed", None),
@@ -618,6 +626,11 @@ def test_what_a_text_means(text: str, fault: str, hint: str | None) -> None:
     found, advice = classify(1, text)
     assert found == fault
     assert (advice is None) if hint is None else hint in (advice or "")
+
+
+def test_only_what_may_pass_by_itself_is_tried_again() -> None:
+    faults = {HostFault(fault) for _, fault, _ in TEXTS if HostFault(fault) in TRANSIENT}
+    assert faults == {HostFault.REGISTRY}
 
 
 def test_an_exit_code_without_words() -> None:

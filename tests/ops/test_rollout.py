@@ -158,7 +158,7 @@ def test_a_host_that_does_not_come_back() -> None:
     [
         ("error: Upgrading: No space left on device", 1, HostFault.NO_SPACE),
         ("error: ... manifest unknown", 1, HostFault.IMAGE_NOT_FOUND),
-        ("error: ... 401 Unauthorized", 1, HostFault.REGISTRY),
+        ("error: ... 401 Unauthorized", 1, HostFault.REGISTRY_REFUSED),
         ("error: something new", 1, HostFault.COMMAND_FAILED),
     ],
 )
