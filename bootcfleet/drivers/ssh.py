@@ -217,15 +217,16 @@ class SshExecutor:
                     ) from error
             return self._target
 
-    def _channel(self) -> paramiko.Channel:
+    def _channel(self) -> tuple[FleetTransport, paramiko.Channel]:
         """A new channel on the kept connection, which is remade when it has died."""
         with self._lock:
             kept = self._transport
             for last in (False, True):
                 self._connected()
                 try:
-                    if self._transport is not None:
-                        return self._transport.open_session(timeout=_OPEN_TIMEOUT)
+                    if (transport := self._transport) is not None:
+                        with transport.driven():
+                            return transport, transport.open_session(timeout=_OPEN_TIMEOUT)
                 except (paramiko.SSHException, EOFError, OSError) as error:
                     # Nothing has been sent: a connection that died unnoticed is made again.
                     fresh = self._transport is not kept
@@ -243,9 +244,10 @@ class SshExecutor:
         on_line: OnLine | None,
     ) -> Outcome:
         line = _line(words)
-        channel = self._channel()
+        transport, channel = self._channel()
         try:
-            return run_on(channel, line, stdin=stdin, limit=limit, on_line=on_line)
+            with transport.driven():
+                return run_on(transport, channel, line, stdin=stdin, limit=limit, on_line=on_line)
         except CommandOverTimeError as error:
             raise HostError(
                 self._name,

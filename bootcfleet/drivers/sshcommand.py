@@ -13,6 +13,7 @@ import paramiko
 from paramiko.common import MSG_CHANNEL_REQUEST
 
 from bootcfleet.drivers.command import OnLine
+from bootcfleet.drivers.sshtransport import FleetTransport
 
 #: A command that says more is not one of ours; better an error than a full memory (bytes).
 MAX_OUTPUT = 64 * 1024 * 1024
@@ -52,6 +53,7 @@ class Outcome:
 
 
 def run_on(
+    transport: FleetTransport,
     channel: paramiko.Channel,
     line: bytes,
     *,
@@ -73,9 +75,9 @@ def run_on(
     for pipe in pipes:
         pipe.set_event(wake)
     try:
-        _send(channel, line, limit)
+        _send(channel, line)
         _feed(channel, stdin, max(0.1, deadline - time.monotonic()))
-        _drain(channel, outcome, lines, wake, deadline)
+        _drain(transport, channel, outcome, lines, wake, deadline)
     except CommandOverTimeError:
         _end(channel)
         raise
@@ -88,17 +90,20 @@ def run_on(
             channel.close()
     lines.finish()
     if outcome.exit_code < 0:
-        raise CutError("it ended without an exit status")
+        why = None if transport.is_active() else transport.get_exception()
+        raise CutError(str(why or "") or "it ended without an exit status")
     return outcome
 
 
-def _send(channel: paramiko.Channel, line: bytes, limit: float) -> None:
+def _send(channel: paramiko.Channel, line: bytes) -> None:
+    """Ask for the command without waiting for the server's consent: its end says the same.
+
+    A refusal closes the channel before there is an exit status.
+    """
     # Messages of a fixed language, in UTF-8: they are read by programs.  Servers that do not
     # take the variable (AcceptEnv) pass it over.
     channel.set_environment_variable("LC_ALL", "C.UTF-8")
-    # paramiko waits for the server's consent without a limit of its own.
-    channel.event = _Impatient(limit)
-    channel.exec_command(line)
+    _request(channel, "exec", line, reply=True)
 
 
 def _feed(channel: paramiko.Channel, stdin: bytes, limit: float) -> None:
@@ -120,7 +125,12 @@ def _push(channel: paramiko.Channel, stdin: bytes, limit: float) -> None:
 
 
 def _drain(
-    channel: paramiko.Channel, outcome: Outcome, lines: _Lines, wake: _Wake, deadline: float
+    transport: FleetTransport,
+    channel: paramiko.Channel,
+    outcome: Outcome,
+    lines: _Lines,
+    wake: _Wake,
+    deadline: float,
 ) -> None:
     silent_since: float | None = None
     while True:
@@ -138,10 +148,10 @@ def _drain(
         if done and (now >= deadline or (silent_since and now - silent_since >= _GRACE)):
             break
         if not heard:
-            wake.wait(max(0.01, min(0.5, deadline - now)))
+            transport.wait(wake, max(0.01, min(0.5, deadline - now)))
             wake.rearm()
     # The status may come after the end of the output.
-    if not channel.status_event.wait(max(0.5, deadline - time.monotonic())):
+    if not transport.wait(channel.status_event, max(0.5, deadline - time.monotonic())):
         raise CommandOverTimeError
     outcome.exit_code = channel.exit_status
 
@@ -152,16 +162,21 @@ def _end(channel: paramiko.Channel) -> None:
     A server that does not know the request passes it over; a command that sudo
     runs is beyond the user's reach.
     """
+    with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+        _request(channel, "signal", b"TERM", reply=False)
+
+
+def _request(channel: paramiko.Channel, kind: str, word: bytes, *, reply: bool) -> None:
+    """A request about the channel with one word (RFC 4254, 5.4)."""
     message = paramiko.Message()
     message.add_byte(bytes([MSG_CHANNEL_REQUEST]))
     message.add_int(channel.remote_chanid)
-    message.add_string("signal")
-    message.add_boolean(False)
-    message.add_string("TERM")
+    message.add_string(kind)
+    message.add_boolean(reply)
+    message.add_string(word)
     send = getattr(channel.get_transport(), "_send_user_message", None)
     if send is not None:
-        with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
-            send(message)
+        send(message)
 
 
 def _take(channel: paramiko.Channel, outcome: Outcome) -> bool:
@@ -193,20 +208,6 @@ class _Wake(threading.Event):
     def rearm(self) -> None:
         """Clear it, before the pipes are drained."""
         super().clear()
-
-
-class _Impatient(threading.Event):
-    """An event that is not waited for longer than a limit (seconds)."""
-
-    def __init__(self, limit: float) -> None:
-        super().__init__()
-        self._limit = limit
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait for it.  Raises TimeoutError when the limit passes."""
-        if super().wait(self._limit if timeout is None else timeout) or timeout is not None:
-            return self.is_set()
-        raise TimeoutError
 
 
 class _Lines:

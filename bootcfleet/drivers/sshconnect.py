@@ -20,6 +20,7 @@ from bootcfleet.drivers.knownhosts import KnownHosts
 from bootcfleet.drivers.sshauth import Candidate, Keys, Secrets
 from bootcfleet.drivers.sshconfig import SshConfig, read_config
 from bootcfleet.drivers.sshhostkey import Trust, check
+from bootcfleet.drivers.sshpump import PumpedTransport
 from bootcfleet.drivers.sshtarget import Jump, Target, join
 from bootcfleet.drivers.sshtransport import FleetTransport, tune
 from bootcfleet.errors import ConfigError, FleetError, HostError, HostFault
@@ -181,11 +182,14 @@ class SshShared:
         transport: FleetTransport | None = None
         try:
             trust = Trust.of(target, self.known(target.known_hosts))
-            transport = FleetTransport(sock, trust.algorithms())
-            transport.negotiate(target)
-            shown = transport.get_remote_server_key()
-            check(name, target, shown, trust, datetime.now(UTC))
-            self._authenticate(name, target, transport)
+            # Only a socket can be listened to together with others; a channel cannot.
+            kind = PumpedTransport if isinstance(sock, socket.socket) else FleetTransport
+            transport = kind(sock, trust.algorithms())
+            with transport.driven():
+                transport.negotiate(target)
+                shown = transport.get_remote_server_key()
+                check(name, target, shown, trust, datetime.now(UTC))
+                self._authenticate(name, target, transport)
         except BaseException as error:
             with contextlib.suppress(OSError, EOFError):
                 (transport or sock).close()

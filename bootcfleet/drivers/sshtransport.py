@@ -9,11 +9,14 @@ import contextlib
 import logging
 import signal
 import socket
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import paramiko
 from paramiko.common import MSG_CHANNEL_REQUEST
 
+from bootcfleet.drivers.sshpacket import FleetPacketizer
 from bootcfleet.drivers.sshtarget import Target
 
 # Cheapest first, the strong ones that a server may insist on kept.
@@ -54,8 +57,13 @@ class FleetTransport(paramiko.Transport):
     # connections a good part of a core.  It must be here, not set later: the constructor takes it.
     _active_check_timeout = 5.0
 
-    def __init__(self, sock: Any, host_key_algorithms: tuple[str, ...]) -> None:
-        super().__init__(sock)
+    def __init__(
+        self,
+        sock: Any,
+        host_key_algorithms: tuple[str, ...],
+        packetizer: type[FleetPacketizer] = FleetPacketizer,
+    ) -> None:
+        super().__init__(sock, packetizer_class=packetizer)
         self._host_key_algorithms = host_key_algorithms
         options = self.get_security_options()
         for name, wanted in (("kex", _KEX), ("ciphers", _CIPHERS), ("digests", _MACS)):
@@ -75,6 +83,15 @@ class FleetTransport(paramiko.Transport):
         super().close()
         with contextlib.suppress(OSError):
             self.sock.close()
+
+    @contextlib.contextmanager
+    def driven(self) -> Iterator[None]:
+        """For transports without a reading thread; here it changes nothing."""
+        yield
+
+    def wait(self, event: threading.Event, timeout: float) -> bool:
+        """Wait until the event is set, at most `timeout` seconds; whether it is."""
+        return event.wait(timeout)
 
     def negotiate(self, target: Target) -> None:
         """Banner and key exchange.  Raises `paramiko.SSHException`, EOFError or OSError."""

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import getpass
 import os
-import secrets
-import shutil
-import signal
 import socket
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,7 +19,8 @@ from bootcfleet.drivers.checkprobe import PROGRAM
 from bootcfleet.drivers.command import CommandResult
 from bootcfleet.drivers.ssh import SshExecutor, SshShared
 from bootcfleet.errors import HostError, HostFault, UsageError
-from tests.integration.opensshd import Sshd, keygen, processes_of, sign
+from tests.integration.opensshd import Sshd, keygen, sign
+from tests.integration.sshworld import Account, World, fault, throwaway_account
 from tests.tools import need, need_root
 
 pytestmark = pytest.mark.integration
@@ -34,36 +28,10 @@ pytestmark = pytest.mark.integration
 PASSPHRASE = "correct horse"
 
 
-@dataclass(frozen=True)
-class Account:
-    """Who logs in, and a folder of his.  `password` is known only for a throw-away user."""
-
-    name: str
-    folder: Path
-    password: str | None = None
-
-
 @pytest.fixture(scope="module")
-def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
-    """A throw-away user where this is root (a login shell without anybody's profile)."""
-    if os.geteuid() != 0:
-        yield Account(getpass.getuser(), tmp_path_factory.mktemp("account"))
-        return
-    name = f"bcf{os.getpid()}"
-    # Not among pytest's folders: they are closed to other users.
-    home = Path(tempfile.mkdtemp(prefix="bootcfleet-account-"))
-    password = secrets.token_urlsafe(12)
-    subprocess.run([need("useradd"), "-M", "-d", str(home), "-s", "/bin/sh", name], check=True)
-    try:
-        subprocess.run([need("chpasswd")], input=f"{name}:{password}\n", text=True, check=True)
-        shutil.chown(home, name)
-        yield Account(name, home, password)
-    finally:
-        shutil.rmtree(home)
-        for pid in processes_of(name):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        subprocess.run([need("userdel"), "-f", name], check=True, capture_output=True)
+def account() -> Iterator[Account]:
+    with throwaway_account() as made:
+        yield made
 
 
 @pytest.fixture
@@ -74,57 +42,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     return folder
-
-
-@dataclass
-class World:
-    """One server that lets one key in, and a home folder that knows it."""
-
-    home: Path
-    server: Sshd
-    account: Account
-    questions: list[str] = field(default_factory=list)
-    answers: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def key(self) -> Path:
-        return self.home / "key"
-
-    def ask(self, question: str) -> str:
-        self.questions.append(question)
-        for part, answer in self.answers.items():
-            if part in question:
-                return answer
-        raise AssertionError(f"nobody should ask {question!r}")
-
-    def know(self, text: str | None = None) -> None:
-        (self.home / ".ssh" / "known_hosts").write_text(
-            self.server.known_hosts() if text is None else text
-        )
-
-    def config(self, text: str, name: str = "config") -> None:
-        path = self.home / ".ssh" / name
-        path.parent.mkdir(exist_ok=True, parents=True)
-        path.write_text(text)
-
-    def shared(self) -> SshShared:
-        return SshShared(ask=self.ask)
-
-    def connection(self, **more: object) -> Connection:
-        settings: dict[str, object] = {
-            "address": self.server.address,
-            "port": self.server.port,
-            "user": self.account.name,
-            "identity_file": str(self.key),
-        }
-        return Connection().over({**settings, **more})
-
-    def executor(self, shared: SshShared | None = None, **more: object) -> SshExecutor:
-        return SshExecutor("web1", self.connection(**more), shared or self.shared())
-
-    def named(self, name: str, shared: SshShared | None = None) -> SshExecutor:
-        """A host of which only the name is known: ~/.ssh/config says the rest."""
-        return SshExecutor(name, Connection(), shared or self.shared())
 
 
 @pytest.fixture(scope="module")
@@ -146,12 +63,6 @@ def start(folder: Path, address: str, **more: object) -> Sshd:
     started = Sshd(folder, address, **more)  # type: ignore[arg-type]
     started.start()
     return started
-
-
-def fault(do: Callable[[], object]) -> HostError:
-    with pytest.raises(HostError) as caught:
-        do()
-    return caught.value
 
 
 # Commands
@@ -255,8 +166,9 @@ def test_the_connection_is_set_for_a_fleet(world: World) -> None:
     assert executor.run(["true"]).ok
     transport = executor._transport
     assert transport is not None
-    # paramiko's thread would wake ten times a second otherwise.
-    assert transport.sock.gettimeout() == 5
+    # No thread of its own, which would wake ten times a second.
+    assert not transport.is_alive()
+    assert transport.sock.gettimeout() == 0
     assert isinstance(transport.sock, socket.socket)
     assert transport.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert getattr(transport, "remote_cipher") == "aes128-gcm@openssh.com"  # noqa: B009 - no stub

@@ -1,0 +1,173 @@
+"""SshExecutor and real OpenSSH servers when it gets hard: many, slow, silent, gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from bootcfleet.drivers.ssh import SshExecutor
+from bootcfleet.drivers.sshpump import PumpedTransport
+from bootcfleet.errors import HostFault
+from tests.integration.opensshd import Sshd, descendants, keygen
+from tests.integration.sshworld import Account, World, fault, throwaway_account
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[Account]:
+    with throwaway_account() as made:
+        yield made
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., World]]:
+    """Makes a world with a server of its own: address, lines of its sshd_config."""
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    key = keygen(home / "key")
+    servers: list[Sshd] = []
+
+    def make(address: str, *settings: str) -> World:
+        server = Sshd(tmp_path / f"sshd{len(servers)}", address, settings=settings)
+        servers.append(server)
+        server.start()
+        server.authorize(key.with_suffix(".pub"))
+        made = World(home, server, account)
+        made.know()
+        return made
+
+    try:
+        yield make
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def transport_of(executor: SshExecutor) -> PumpedTransport:
+    transport = executor._transport
+    assert isinstance(transport, PumpedTransport)
+    return transport
+
+
+def until(what: Callable[[], bool], seconds: float = 60.0) -> bool:
+    """Whether it comes true; a limit, never a measurement."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("address", "settings"),
+    [
+        ("127.0.22.1", ("Ciphers aes128-gcm@openssh.com",)),
+        ("127.0.22.2", ("Ciphers aes256-ctr", "MACs hmac-sha2-256-etm@openssh.com")),
+        # The length of a packet is hidden: reading has to wait for its rest.
+        ("127.0.22.3", ("Ciphers aes256-ctr", "MACs hmac-sha2-512")),
+    ],
+    ids=["gcm", "etm", "encrypt-and-mac"],
+)
+def test_every_kind_of_cipher(
+    world: Callable[..., World], address: str, settings: tuple[str, ...]
+) -> None:
+    # New keys every megabyte: both directions ask for them while data flows.
+    made = world(address, *settings, "RekeyLimit 1M")
+    executor = made.executor()
+    data = os.urandom(2_500_000).hex().encode()
+    assert executor.run(["cat"], stdin=data).stdout == data.decode()
+    transport = transport_of(executor)
+    assert transport.packetizer.blind is ("MACs hmac-sha2-512" in settings)
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(lambda n: executor.run(["echo", str(n)]).stdout, range(40)))
+    assert said == [f"{n}\n" for n in range(40)]
+    assert executor._transport is transport, "one connection carried everything"
+    # Nobody drives now: what happens to the connection is noticed all the same.
+    made.server.cut()
+    assert until(lambda: not transport.is_active())
+    executor.close()
+
+
+def test_kept_connections_have_no_threads(world: Callable[..., World]) -> None:
+    made = world("127.0.22.4")
+    shared = made.shared()
+    executors = [made.executor(shared) for _ in range(60)]
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(lambda executor: executor.run(["true"]), executors))
+    assert threading.active_count() < 10
+    assert all(transport_of(executor).is_active() for executor in executors)
+    for executor in executors:
+        executor.close()
+    assert until(lambda: not [p for p in descendants_of(made.server) if is_session(p)])
+
+
+def test_two_commands_at_once_on_one_connection(world: Callable[..., World]) -> None:
+    # The driver is the first; the second is served by it, and then on its own.
+    executor = world("127.0.22.5").executor()
+    heard = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        long = pool.submit(
+            executor.run,
+            ["sh", "-c", "echo begun; sleep 3; echo over"],
+            on_line=lambda _stream, _line: heard.set(),
+        )
+        assert heard.wait(60)
+        assert executor.run(["echo", "meanwhile"]).stdout == "meanwhile\n"
+        assert not long.done()
+        other = pool.submit(executor.run, ["sh", "-c", "sleep 5; echo later"])
+        assert long.result().stdout == "begun\nover\n"
+        assert other.result().stdout == "later\n"
+    executor.close()
+
+
+def test_a_host_that_hangs_is_noticed(world: Callable[..., World]) -> None:
+    made = world("127.0.22.6")
+    made.config("Host *\n ServerAliveInterval 1\n ServerAliveCountMax 2\n")
+    idle, busy = made.executor(), made.executor()
+    assert idle.run(["true"]).ok
+    assert busy.run(["true"]).ok
+    # Signs of life are answered: nothing happens to a connection that is only quiet.
+    time.sleep(5)
+    assert transport_of(idle).is_active()
+    with ThreadPoolExecutor(1) as pool:
+        begun = threading.Event()
+        long = pool.submit(
+            busy.run,
+            ["sh", "-c", "echo begun; sleep 600"],
+            timeout=300,
+            on_line=lambda _stream, _line: begun.set(),
+        )
+        assert begun.wait(60)
+        # The kernel there still answers TCP; only sshd is still.
+        for pid in descendants_of(made.server):
+            os.kill(pid, signal.SIGSTOP)
+        error = fault(long.result)
+    assert error.fault is HostFault.CONNECTION_LOST
+    assert "sign of life" in error.message
+    kept = transport_of(idle)
+    assert until(lambda: not kept.is_active())
+
+
+def descendants_of(server: Sshd) -> list[int]:
+    assert server._process is not None
+    return descendants(server._process.pid)
+
+
+def is_session(pid: int) -> bool:
+    try:
+        return b"sshd" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
