@@ -19,8 +19,10 @@ from bootcfleet.domain.inventory_native import ConnectionModel, HostModel
 from bootcfleet.domain.preflight import RULES
 from bootcfleet.domain.project import ImageSpec, Project
 from bootcfleet.domain.revocation import RESTORE, REVOKE
+from bootcfleet.domain.rollout_standing import Standing
 from bootcfleet.drivers.labcontrol import Running
 from bootcfleet.ops.labservice import stop_lab
+from bootcfleet.ops.rollouts import ACTIONS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -94,6 +96,26 @@ def test_every_action_of_the_ledger_is_documented() -> None:
     moves = [f"channel.{action.value}" for action in ChannelAction]
     for action in [*EvidenceKind, REVOKE, RESTORE, *moves, "channel.restore", "channel.prune"]:
         assert f"`{action}`" in text, f"{action} is not in docs/ledger.md"
+
+
+def test_every_request_is_documented() -> None:
+    text = (ROOT / "docs/ledger.md").read_text()
+    for action in ACTIONS.values():
+        assert f"`{action}`" in text, f"{action} is not in docs/ledger.md"
+    rollouts = (ROOT / "docs/rollouts.md").read_text()
+    for standing in Standing:
+        assert f"`{standing}`" in rollouts, f"{standing} is not in docs/rollouts.md"
+
+
+@pytest.mark.parametrize("name", ["list", "show", "watch", "pause", "approve", "abort", "retry"])
+def test_every_option_of_rollouts_is_documented(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["rollout", name, "--help"]) == 0
+    options = set(re.findall(r"(--[a-z][a-z-]+)", capsys.readouterr().out))
+    text = (ROOT / "docs/rollouts.md").read_text()
+    for option in options - {"--help", "--json"}:
+        assert option in text, f"{option} of rollout {name} is not in docs/rollouts.md"
 
 
 def test_every_fault_is_documented() -> None:

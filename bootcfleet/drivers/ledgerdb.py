@@ -38,6 +38,17 @@ _TURN = (
 )
 
 
+#: How libpq finds out that the server, or the network to it, is gone: within a minute, and not
+#: after the hours that TCP waits by itself.  Parameters of the URL go before these.
+_NETWORK = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+
+
 class LedgerDb:
     """An open database.  Safe to use from several threads and processes."""
 
@@ -171,7 +182,7 @@ def _engine(url: str, base: Path) -> tuple[sa.Engine, str]:
                 isolation_level="READ COMMITTED",
                 # A rollout waits for reboots: by then the server may have cut the connection.
                 pool_pre_ping=True,
-                connect_args={} if "connect_timeout" in parsed.query else {"connect_timeout": 10},
+                connect_args={k: v for k, v in _NETWORK.items() if k not in parsed.query},
             )
             return engine, parsed.render_as_string(hide_password=True)
         except ModuleNotFoundError as error:

@@ -69,6 +69,14 @@ class _SessionHold:
         self._connection.close()
 
 
+#: Settings of the session that holds a lock, where the server knows them: it finds out within a
+#: minute that the holder's machine is gone, and does not end the session for being idle.
+_KEEP = (
+    "SELECT set_config(name, value, false) FROM (VALUES ('tcp_keepalives_idle', '30'), "
+    "('tcp_keepalives_interval', '10'), ('tcp_keepalives_count', '3'), "
+    "('idle_session_timeout', '0')) AS wanted (name, value) JOIN pg_settings USING (name)"
+)
+
 #: How often a locked file is tried: who only looks (`held`) has it for microseconds.
 _TRIES = 5
 
@@ -80,6 +88,7 @@ def _take(db: LedgerDb, name: str) -> _FileHold | _SessionHold | None:
         connection = db.engine.connect()
         query = sa.text("SELECT pg_try_advisory_lock(:key)")
         if connection.execute(query, {"key": _key(name)}).scalar():
+            connection.exec_driver_sql(_KEEP)
             connection.commit()
             return _SessionHold(connection)
         connection.close()

@@ -146,6 +146,25 @@ def test_who_holds_a_rollout(store: RolloutStore, empty_database: str, tmp_path:
     other.close()
 
 
+def test_a_dead_machine_is_noticed_within_a_minute(
+    store: RolloutStore, empty_database: str, tmp_path: Path
+) -> None:
+    """On both sides; the server's own settings are of two hours, and may end idle sessions."""
+    with store.hold(ID) as held:
+        connection = held._connection  # type: ignore[union-attr]
+        names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count",
+                 "idle_session_timeout")  # fmt: skip
+        found = [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in names]
+        assert found == ["30", "10", "3", "0"]
+        told = connection.connection.driver_connection.info.get_parameters()
+        assert (told["keepalives_idle"], told["tcp_user_timeout"]) == ("30", "60000")
+    own = RolloutStore.open_url(f"{empty_database}?keepalives_idle=5", base=tmp_path)
+    with own.db.read() as connection:
+        told = connection.connection.driver_connection.info.get_parameters()
+        assert (told["keepalives_idle"], told["keepalives_interval"]) == ("5", "10")
+    own.close()
+
+
 def test_a_hold_of_one_database_is_not_that_of_another(
     store: RolloutStore, postgresql: str, tmp_path: Path
 ) -> None:
