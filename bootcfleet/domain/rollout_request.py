@@ -19,7 +19,7 @@ class RequestRefusedError(FleetError):
 
 def pause(rollout: Rollout, reason: str) -> NewEntry:
     """Begin nothing more.  Raises `RequestRefusedError`."""
-    _require_left(rollout, "pause")
+    require_left(rollout, "pause")
     _require_going(rollout, "nothing of it is begun any more")
     if rollout.paused is not None:
         raise RequestRefusedError(
@@ -31,7 +31,7 @@ def pause(rollout: Rollout, reason: str) -> NewEntry:
 
 def unpause(rollout: Rollout, reason: str) -> NewEntry:
     """Go on after a pause.  Raises `RequestRefusedError`."""
-    _require_left(rollout, "resume")
+    require_left(rollout, "resume")
     if rollout.paused is None:
         raise RequestRefusedError(
             f"the rollout {rollout.id} is not paused",
@@ -45,7 +45,7 @@ def approve(rollout: Rollout, number: int | None, reason: str) -> NewEntry:
 
     Raises `RequestRefusedError`, and `UsageError` for a wave that there is not.
     """
-    _require_left(rollout, "approve")
+    require_left(rollout, "approve")
     _require_going(rollout, "no wave of it starts any more")
     wave = awaits_approval(rollout) if number is None else _wave(rollout, number)
     if wave is None:
@@ -68,7 +68,7 @@ def abort(rollout: Rollout, reason: str, *, unwind: bool) -> NewEntry:
 
     Raises `RequestRefusedError`.
     """
-    _require_left(rollout, "abort")
+    require_left(rollout, "abort")
     if rollout.halted is not None and (rollout.unwind or not unwind):
         also = ", and its updated hosts go back" if rollout.unwind else ""
         raise RequestRefusedError(
@@ -133,7 +133,8 @@ def _wave(rollout: Rollout, number: int) -> Wave:
     )
 
 
-def _require_left(rollout: Rollout, verb: str) -> None:
+def require_left(rollout: Rollout, verb: str) -> None:
+    """Raise `RequestRefusedError` for a rollout that has ended."""
     if rollout.outcome is not None:
         raise RequestRefusedError(
             f"the rollout {rollout.id} has ended ({rollout.outcome}): there is nothing to {verb}",

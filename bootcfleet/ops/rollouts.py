@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.rollout import Rollout
 from bootcfleet.domain.rollout_journal import (
     PULL,
@@ -228,3 +229,13 @@ def require_here(rollouts: Rollouts, found: Look) -> None:
         hint=f"resume it on {last.machine}; for rollouts that several machines may take up, put "
         "the ledger into PostgreSQL (docs/ledger.md)",
     )
+
+
+def reached_by(rollout: Rollout, known: Sequence[Host]) -> Rollout:
+    """The rollout with the connections of `known` hosts; the others stay as in its plan."""
+    mine = {host.name: host.connection for host in known}
+    hosts = {
+        name: replace(host, connection=mine.get(name, host.connection))
+        for name, host in rollout.hosts.items()
+    }
+    return replace(rollout, hosts=hosts)
