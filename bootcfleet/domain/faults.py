@@ -47,6 +47,7 @@ class Fault(StrEnum):
     RATE_LIMITED = "rate-limited"
     SLOW_PULL = "slow-pull"
     LOCK_HELD_FOR = "lock-held-for"
+    DRAIN_FAILS = "drain-fails"
 
 
 #: One sentence for each, for help and documentation.
@@ -88,6 +89,7 @@ DESCRIPTIONS: dict[Fault, str] = {
     Fault.RATE_LIMITED: "the registry answers its next N pulls with 429",
     Fault.SLOW_PULL: "a pull takes N seconds",
     Fault.LOCK_HELD_FOR: "bootc waits for a lock, without a word, for N seconds from now on",
+    Fault.DRAIN_FAILS: "its command drain fails",
 }
 
 #: The faults that have a number, and an example of it; a whole one counts.

@@ -325,8 +325,9 @@ class SimHost:
         self._up_at = self._started_at = time.monotonic() + seconds
         if not soft:
             self.boot_time = time.time() + (0 if lost else seconds)
-        self.timer.masked_now = self.timer.masked
-        self.timer.active = self.timer.enabled and not self.timer.masked
+        # /run, where a mask of --runtime is, outlives a soft reboot.
+        self.timer.masked_now = self.timer.masked or (soft and self.timer.masked_now)
+        self.timer.active = self.timer.enabled and not self.timer.masked_now
         self.timer.since = time.monotonic()
         self.note(What.SOFT_DOWN if soft else What.DOWN)
         if not lost:

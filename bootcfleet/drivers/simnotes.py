@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import posixpath
-import time
 from collections.abc import Sequence
 
 from bootcfleet.domain.hostlock import LockHolder, read_lock
@@ -34,7 +33,7 @@ def run(host: SimHost, words: Sequence[str], *, root: bool) -> Said:
 
 def _lock(host: SimHost, verb: str, path: str, words: Sequence[str]) -> Said:
     rollout, _, stale, *_ = words
-    now = int(time.time())
+    now = int(host.now)
     there = host.files.get(path)
     if there is None:
         if verb != "take":

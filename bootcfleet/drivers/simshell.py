@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bootcfleet.domain.faults import Fault
+from bootcfleet.domain.health import GREENBOOT_UNITS
 from bootcfleet.drivers import (
     simbootc,
     simevidence,
@@ -218,6 +219,8 @@ def _command(session: Session, words: list[str], *, root: bool) -> Said:
         case "ps":
             holder = host.lock_holder
             return Said(f"    812       02:13 {holder}\n" if holder else "", "", 0 if holder else 1)
+        case "drain" if host.has(Fault.DRAIN_FAILS):
+            return Said("", "drain: 3 connections are left\n", 1)
         case "drain" | "undrain":
             host.note(What.DRAINED if name == "drain" else What.UNDRAINED)
             return Said()
@@ -276,6 +279,8 @@ def _systemctl(host: SimHost, arguments: list[str], *, root: bool) -> Said:
             return Said(reboots=True, soft=verb == "soft-reboot")
         case ["show"] if any("SoftRebootsCount" in word for word in arguments):
             return Said(f"Version=257 (257.9-1.lab)\nSoftRebootsCount={host.soft_reboots}\n")
+        case ["show"] if GREENBOOT_UNITS[0] in words:
+            return Said(_greenboot(host))
         case ["daemon-reload"]:
             return Said() if root else Said("", "Interactive authentication required.\n", 1)
         case ["is-system-running"] if host.starting:
@@ -294,3 +299,16 @@ def _systemctl(host: SimHost, arguments: list[str], *, root: bool) -> Said:
             return Said("sshd.service loaded active running OpenSSH server daemon\n")
         case _:
             return Said("", f"Unknown command verb '{words[0]}'.\n", 1)
+
+
+def _greenboot(host: SimHost) -> str:
+    """What ``systemctl show`` says of greenboot's units, where it is installed."""
+    there = host.system.greenboot or host.has(Fault.GREENBOOT_ROLLS_BACK)
+    load, enabled = ("loaded", "enabled") if there else ("not-found", "")
+    check, complete = ("activating", "inactive") if host.starting else ("active", "active")
+    blocks = [
+        f"Result=success\nId={unit}\nLoadState={load}\n"
+        f"ActiveState={state if there else 'inactive'}\nUnitFileState={enabled}\n"
+        for unit, state in zip(GREENBOOT_UNITS, (check, complete), strict=True)
+    ]
+    return "\n".join(blocks)

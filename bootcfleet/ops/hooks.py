@@ -64,23 +64,45 @@ def _name(hook: Hook) -> str:
 def _command(executor: Executor, hook: Hook, context: HookContext) -> None:
     values = context.values()
     argv = [fill(word, values) for word in hook.argv]
-    said: deque[str] = deque(maxlen=_LINES)
-
-    def line(_: str, text: str) -> None:
-        if shown := printable(text):
-            said.append(shown)
-
+    said = _Said()
     late = f"did not end within {hook.timeout:g} s and was stopped"
     try:
         result = executor.run(
-            argv, timeout=hook.timeout, as_root=hook.kind is HookKind.REMOTE, on_line=line
+            argv, timeout=hook.timeout, as_root=hook.kind is HookKind.REMOTE, on_line=said.line
         )
     except CommandTimeoutError as error:
-        raise FleetError(late, details=tuple(said)) from error
+        raise FleetError(late, details=said.last()) from error
     except HostError as error:
         if error.fault is HostFault.TIMEOUT:
-            raise FleetError(late, details=tuple(said)) from error
+            raise FleetError(late, details=said.last()) from error
         raise
     if not result.ok:
-        last = f": {said[-1]}" if said else ""
-        raise FleetError(f"ended with exit code {result.exit_code}{last}", details=tuple(said))
+        if not said.last():
+            # An executor may tell no lines as they come.
+            for name in ("stdout", "stderr"):
+                for text in getattr(result, name).splitlines():
+                    said.line(name, text)
+        last = said.last()
+        why = f": {last[-1]}" if last else ""
+        raise FleetError(f"ended with exit code {result.exit_code}{why}", details=last)
+
+
+class _Said:
+    """The last lines of a command.
+
+    Its two streams come in no order, so that what it complains of on standard error stands last
+    and is cut off last.
+    """
+
+    def __init__(self) -> None:
+        self._streams = {name: deque[str](maxlen=_LINES) for name in ("stdout", "stderr")}
+
+    def line(self, stream: str, text: str) -> None:
+        """Take a line in; called from several threads."""
+        if shown := printable(text):
+            self._streams[stream].append(shown)
+
+    def last(self) -> tuple[str, ...]:
+        """At most `_LINES` lines."""
+        out, err = (list(self._streams[name]) for name in ("stdout", "stderr"))
+        return tuple([*out, *err][-_LINES:])

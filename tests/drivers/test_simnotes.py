@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bootcfleet.domain.faults import Fault, FaultSpec
+from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.reference import Digest
+from bootcfleet.domain.rollout_policy import HealthKind, HealthRule, Hook, HookKind
 from bootcfleet.drivers import hostlock, simshell, updatetimer
 from bootcfleet.drivers.command import CommandResult, Executor, LocalExecutor
 from bootcfleet.drivers.simhost import Deployment, Pulled, SimHost
+from bootcfleet.drivers.simrecord import What
 from bootcfleet.errors import HostError, HostFault
+from bootcfleet.ops.health import check_health
+from bootcfleet.ops.hooks import HookContext, run_hook
 
 DIGEST = Digest("sha256:" + "a" * 64)
 
@@ -125,3 +133,66 @@ def test_who_is_not_root_can_only_read() -> None:
     assert caught.value.fault is HostFault.COMMAND_FAILED
     with pytest.raises(HostError, match="Permission denied"):
         updatetimer.inhibit(sim, "h1")
+
+
+def test_a_mask_outlives_a_soft_reboot_alone() -> None:
+    sim = Sim()
+    sim.host.timer.enabled = sim.host.timer.active = True
+    updatetimer.inhibit(sim, "h1")
+    sim.host.reboot(soft=True)
+    assert not updatetimer.active(sim, "h1")
+    sim.host.reboot()
+    assert updatetimer.active(sim, "h1")
+
+
+def test_the_lock_is_by_the_hosts_clock() -> None:
+    sim = Sim()
+    sim.host.break_with(FaultSpec(Fault.CLOCK_SKEW, 86400))
+    held = hostlock.take(sim, "h1", rollout="r1", owner="a", seconds=60)
+    assert held.taken > time.time() + 80000
+    assert not held.stale
+
+
+def test_greenboot_and_drains() -> None:
+    sim = Sim()
+    rules = (HealthRule(HealthKind.GREENBOOT),)
+    slept: list[float] = []
+
+    def check() -> tuple[str, ...]:
+        return check_health(
+            rules, Host("h1"), sim, settle=5, sleep=slept.append, monotonic=lambda: sum(slept)
+        )
+
+    assert check() == ()
+    sim.host.break_with(FaultSpec(Fault.GREENBOOT_ROLLS_BACK))
+    assert check() == ()
+    drain = Hook(HookKind.REMOTE, ("drain", "{host}"))
+    context = HookContext(host="h1", event="drain")
+    run_hook(drain, context, sim)
+    sim.host.break_with(FaultSpec(Fault.DRAIN_FAILS))
+    with pytest.raises(HostError, match="ended with exit code 1: drain: 3 connections are left"):
+        run_hook(drain, context, sim)
+    sim.host.heal()
+    run_hook(drain, context, sim)
+    assert [entry.what for entry in sim.host.history].count(What.DRAINED) == 2
+
+
+def test_greenboots_verdict_is_waited_for() -> None:
+    sim = Sim()
+    sim.host.system = replace(sim.host.system, greenboot=True)
+    sim.host._started_at = time.monotonic() + 3600
+
+    def started(_: float) -> None:
+        sim.host._started_at = 0.0
+
+    rules = (HealthRule(HealthKind.GREENBOOT),)
+    assert check_health(rules, Host("h1"), sim, settle=60, sleep=started) == ()
+    sim.host._started_at = time.monotonic() + 3600
+    ends = iter((0.0, 0.0, 100.0, 100.0, 100.0))
+    found = check_health(
+        rules, Host("h1"), sim, settle=60, sleep=lambda _: None, monotonic=lambda: next(ends)
+    )
+    assert found == (
+        "systemd says starting 60 s after it came back",
+        "greenboot has not come to an end: greenboot-healthcheck.service is activating",
+    )

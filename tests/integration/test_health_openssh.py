@@ -53,8 +53,8 @@ def test_a_remote_hook_that_fails(host: OneHost, executor: SshExecutor) -> None:
     with pytest.raises(HostError) as caught:
         run_hook(remote("lb-drain"), CONTEXT, executor)
     assert caught.value.fault is HostFault.HOOK_FAILED
-    assert "ended with exit code 3" in caught.value.message
-    assert sorted(caught.value.details) == ["no", "still 12 connections"]
+    assert "ended with exit code 3: no" in caught.value.message
+    assert caught.value.details == ("still 12 connections", "no")
 
 
 def test_a_remote_hook_that_does_not_end(host: OneHost, executor: SshExecutor) -> None:
