@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bootcfleet.cli import rollout_pull
 from bootcfleet.cli.output import JsonFlag, YesFlag
 
 app = typer.Typer(no_args_is_help=True, help="Follow, pause, approve, abort and resume rollouts.")
@@ -197,3 +198,6 @@ def report(
     from bootcfleet.cli.rollout_report_run import run_report
 
     run_report(rollout, how.value, file, as_json=as_json)
+
+
+rollout_pull.register(app)

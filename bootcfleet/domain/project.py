@@ -291,5 +291,5 @@ def parse_project(document: Document) -> Project:
     check_installs(document, project.installs, images=project.images, channels=project.channels)
     images = {*project.images, *project.imports}
     check_disks(document, project.disks, images=images, channels=project.channels)
-    check_rollouts(document, project.rollouts)
+    check_rollouts(document, project.rollouts, project.channels)
     return project

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from bootcfleet.domain.gate import GateResult, span
+from bootcfleet.domain.metricgate import MetricResult
 from bootcfleet.domain.pull_policy import PullPlan, needed
 from bootcfleet.domain.pull_sample import Baseline, Look, Verdict, VerdictKind, judge
 from bootcfleet.domain.rollout_journal import EntryKind, JournalEntry, WavePhase
@@ -245,7 +246,7 @@ def _promote(state: PullState, index: int, seen: Seen) -> PullStep:
         return _waiting(index, state.paused)
     red = [gate for gate in seen.gates if not gate.ok]
     for gate in red:
-        if gate.name not in PATIENT:
+        if not _patient(gate):
             return PullStep(StepKind.HALT, index, f"{rule.name}: {gate.name}: {gate.message}")
     if red:
         return _waiting(index, f"{rule.name}: {red[0].name}: {red[0].message}")
@@ -272,10 +273,13 @@ def _watch(state: PullState, index: int, seen: Seen, now: datetime) -> PullStep:
             reason=f"{rule.name}: {len(bad) + missing} of {wanted} sampled hosts failed, and "
             f"{wanted - enough} may: {shown}{more}{nobody}",
         )
-    for gate in seen.gates:
-        if not gate.ok:
+    red = [gate for gate in seen.gates if not gate.ok]
+    for gate in red:
+        if not _patient(gate):
             reason = f"{rule.name}: {gate.name}: {gate.message}"
             return replace(step, kind=StepKind.HALT, reason=reason)
+    if red:
+        return replace(step, reason=f"{rule.name}: {red[0].name}: {red[0].message}")
     said = f"{rule.name}: {len(good)} of {wanted} sampled hosts are good, {enough} must be"
     if len(good) < enough:
         return replace(step, reason=said)
@@ -308,6 +312,13 @@ def sample_verdicts(
         )
         for host, baseline in channel.sample.items()
     }
+
+
+def _patient(gate: GateResult) -> bool:
+    """Whether a red gate is waited for: time mends it, or nobody knows that anything is wrong."""
+    if isinstance(gate, MetricResult):
+        return not gate.answered
+    return gate.name in PATIENT
 
 
 def _waiting(index: int, reason: str) -> PullStep:

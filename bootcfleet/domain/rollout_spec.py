@@ -8,10 +8,13 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, field_validator
 
 from bootcfleet.domain.budget_spec import BudgetSpec
+from bootcfleet.domain.channel_spec import ChannelSpec
 from bootcfleet.domain.document import Document
 from bootcfleet.domain.health_spec import GateSpec, HealthSpec
 from bootcfleet.domain.hook_spec import HostHook, NotifySpec
 from bootcfleet.domain.limit import Limit
+from bootcfleet.domain.pull_policy import PullPolicy
+from bootcfleet.domain.pull_spec import PullSpec, check_pull
 from bootcfleet.domain.reference import valid_name
 from bootcfleet.domain.rollout_fields import (
     AnyHosts,
@@ -170,6 +173,10 @@ class RolloutSpec(Strict):
     notify: tuple[NotifySpec, ...] = Field(
         default=(), description="Webhooks that are told how it goes."
     )
+    pull: PullSpec | None = Field(
+        default=None,
+        description="The channels of `rollout pull`, for hosts that move by bootc's own timer.",
+    )
 
     @field_validator("waves")
     @classmethod
@@ -215,8 +222,17 @@ class RolloutSpec(Strict):
             exclusive=self.blue_green is not None,
         )
 
+    def pull_policy(self, name: str) -> PullPolicy | None:
+        """How a rollout in pull mode goes by it; None for a policy that says nothing of one."""
+        if self.pull is None:
+            return None
+        gates = tuple(one.gate() for one in self.gates)
+        return self.pull.policy(name, success=self.success, bake=self.bake, gates=gates)
 
-def check_rollouts(document: Document, rollouts: Mapping[str, RolloutSpec]) -> None:
+
+def check_rollouts(
+    document: Document, rollouts: Mapping[str, RolloutSpec], channels: Mapping[str, ChannelSpec]
+) -> None:
     """What one value alone cannot know.  Raises `ConfigError` with the line.
 
     Each policy says in one way only who goes when, and nothing in it is without effect.
@@ -240,6 +256,8 @@ def check_rollouts(document: Document, rollouts: Mapping[str, RolloutSpec]) -> N
             raise document.error((*at, "time_zone"), "has no effect without windows and blackout")
         if spec.undrain and not spec.drain:
             raise document.error((*at, "undrain"), "has no effect without drain")
+        if spec.pull is not None:
+            check_pull(document, (*at, "pull"), spec.pull, channels)
         if spec.retries.most < spec.retries.first:
             raise document.error((*at, "retries", "most"), "is less than first")
         _check_waves(document, at, spec)

@@ -241,7 +241,9 @@ class PullRun:
                 digests={"image": self.plan.digest},
                 details={"halted": state.halted, "left": left},
             )
-        self._say("rollout.finished", outcome, data={"outcome": outcome, "left": left})
+        self._say(
+            "rollout.finished", f"the rollout is {outcome}", data={"outcome": outcome, "left": left}
+        )
 
     def _wait(self, state: PullState, step: PullStep, now: datetime) -> None:
         index = _index(step)
