@@ -52,6 +52,12 @@ def up(
             show_default=False,
         ),
     ] = None,
+    pull_seconds: Annotated[
+        float, typer.Option(help="How long a download takes, in seconds.", min=0)
+    ] = 0.0,
+    soft_reboots: Annotated[
+        bool, typer.Option("--soft-reboots", help="Let hosts be rebooted softly.")
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Run it in the background.")] = False,
     directory: Directory = None,
     as_json: JsonFlag = False,
@@ -71,6 +77,8 @@ def up(
         boot_seconds,
         "lab" if ask_sudo else None,
         timer,
+        pull_seconds,
+        soft_reboots,
     )
     run_up(_directory(directory), options, detach=detach, output=Output(as_json=as_json))
 

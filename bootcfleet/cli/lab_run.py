@@ -59,5 +59,7 @@ def _arguments(directory: Path, options: LabOptions) -> list[str]:
     words += ["--image", options.image] if options.image else []
     words += [] if options.registry else ["--no-registry"]
     words += ["--timer", str(options.timer)] if options.timer is not None else []
+    words += ["--pull-seconds", str(options.pull_seconds)]
+    words += ["--soft-reboots"] if options.soft_reboots else []
     words += ["--ask-sudo"] if options.sudo_password else []
     return words

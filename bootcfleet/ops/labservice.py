@@ -25,6 +25,7 @@ class LabOptions:
     """What a lab is made of: hosts, what they boot, how long a reboot takes (seconds).
 
     With `timer`, bootc's update timers fire every so many seconds, where they are active.
+    `pull_seconds` is how long a download takes; with `soft_reboots`, hosts can be rebooted softly.
     """
 
     hosts: int = 12
@@ -34,6 +35,8 @@ class LabOptions:
     boot_seconds: float = 1.0
     sudo_password: str | None = None
     timer: float | None = None
+    pull_seconds: float = 0.0
+    soft_reboots: bool = False
 
 
 def running(directory: Path) -> Running:
@@ -62,6 +65,9 @@ def serve(directory: Path, options: LabOptions, emit: Emit, stop: threading.Even
             sudo_password=options.sudo_password,
             timer=options.timer,
         )
+        for host in lab.hosts.values():
+            host.pull_seconds = options.pull_seconds
+            host.soft_reboot_capable = options.soft_reboots
         control = ControlServer(directory, lambda verb, given: handle(lab, stop, verb, given))
         try:
             data = {"inventory": str(lab.inventory_path), "pid": os.getpid()}

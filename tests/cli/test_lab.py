@@ -55,6 +55,28 @@ def test_a_lab_in_the_background(here: Path, capsys: pytest.CaptureFixture[str])
     assert "start one with `bootcfleet lab up --detach`" in capsys.readouterr().err
 
 
+def test_a_soft_reboot_in_a_lab_and_the_hosts_own_record(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--boot-seconds", "0.2", "--soft-reboots", "--pull-seconds", "0.1"]
+    assert run(["lab", "up", "-n", "1", "--detach", *options]) == 0
+    inventory = ["-i", str(here / "inventory.yaml")]
+    command = "bootc upgrade --download-only; systemctl soft-reboot"
+    run(["fleet", "exec", *inventory, "--sudo", "--", "sh", "-c", command])
+    capsys.readouterr()
+    whats: list[str] = []
+    deadline = time.monotonic() + 20
+    while "up" not in whats:
+        assert time.monotonic() < deadline, whats
+        assert run(["lab", "status", "--json"]) == 0
+        (host,) = json.loads(capsys.readouterr().out)["hosts"]
+        whats = [entry["what"] for entry in host["history"]]
+    assert whats == ["booted", "soft-down", "up"]
+    assert (host["reboots"], host["soft_reboots"]) == (1, 1)
+    assert host["history"][0]["detail"] == host["digest"]
+    assert host["history"][1]["monotonic"] <= host["history"][2]["monotonic"] <= time.monotonic()
+
+
 @pytest.mark.parametrize(
     ("words", "message", "hint"),
     [

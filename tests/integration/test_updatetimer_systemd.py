@@ -24,6 +24,8 @@ def test_on_a_real_systemd(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     timer = [TIMERS[0]]
     assert json.loads(result.stdout) == {
+        "soft reboots": 0,
+        "userspace is up": True,
         "idle": [False, []],
         "active": [True, "active", "enabled", "activating"],
         # An update that was under way is stopped, and leaves no failed unit behind.

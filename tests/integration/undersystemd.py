@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from bootcfleet.domain.health import GREENBOOT_ARGV, GREENBOOT_UNITS, read_greenboot
-from bootcfleet.drivers import updatetimer
+from bootcfleet.drivers import bootmarker, updatetimer
 from bootcfleet.drivers.command import LocalExecutor
 
 TIMER = updatetimer.TIMERS[0]
@@ -81,6 +81,8 @@ def story(folder: Path, units: Path) -> dict[str, object]:
         ]
 
     systemctl("is-system-running", "--wait")
+    told["soft reboots"] = bootmarker.soft_reboots(systemctl(*bootmarker.ASK_SYSTEMD[1:])) or 0
+    told["userspace is up"] = bootmarker.userspace_start(systemctl(*bootmarker.ASK_BASIC[1:])) > 0
     told["idle"] = [updatetimer.active(host, "h"), updatetimer.inhibit(host, "h")]
     systemctl("enable", "--now", TIMER)
     systemctl("start", "--no-block", SERVICE)
