@@ -15,6 +15,7 @@ from bootcfleet.domain.channel_spec import ChannelSpec
 from bootcfleet.domain.disk_spec import AmiSpec, DiskSpec
 from bootcfleet.domain.evidence import EvidenceKind
 from bootcfleet.domain.faults import DESCRIPTIONS
+from bootcfleet.domain.fleetdrift import DESCRIPTIONS as DRIFT
 from bootcfleet.domain.inventory_native import ConnectionModel, HostModel
 from bootcfleet.domain.preflight import RULES
 from bootcfleet.domain.project import ImageSpec, Project
@@ -137,7 +138,7 @@ def test_every_option_of_the_fleet_is_documented(
         assert option in text, f"{option} of fleet {name} is not in docs/fleet.md"
 
 
-@pytest.mark.parametrize("name", ["preflight", "facts"])
+@pytest.mark.parametrize("name", ["preflight", "facts", "drift"])
 def test_every_option_of_a_look_is_documented(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +154,12 @@ def test_every_rule_of_the_preflight_is_documented() -> None:
     text = (ROOT / "docs/host-truth.md").read_text()
     for rule in ("reach", *RULES):
         assert f"| `{rule}` |" in text, f"{rule} is not in docs/host-truth.md"
+
+
+def test_every_kind_of_drift_is_documented() -> None:
+    text = (ROOT / "docs/host-truth.md").read_text()
+    for kind, description in DRIFT.items():
+        assert f"| `{kind}` | {description} |" in text, f"{kind} is not in docs/host-truth.md"
 
 
 def test_the_schemas_of_a_new_project_are_those_of_the_code(

@@ -20,13 +20,14 @@ from bootcfleet.cli.fleet_options import (
     Parallel,
     Selection,
 )
-from bootcfleet.cli.fleet_truth import facts, preflight
+from bootcfleet.cli.fleet_truth import drift, facts, preflight
 from bootcfleet.cli.output import DryRunFlag, JsonFlag, YesFlag
 from bootcfleet.errors import ExitCode
 
 app = typer.Typer(no_args_is_help=True, help="Look at hosts and move them forward or back.")
 app.command()(preflight)
 app.command()(facts)
+app.command()(drift)
 
 
 @app.command()

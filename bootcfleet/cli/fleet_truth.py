@@ -75,3 +75,29 @@ def facts(
 
     selection = Selection(inventory, labels, groups, hosts)
     raise typer.Exit(show_facts(selection, parallel=parallel, csv=csv, as_json=as_json))
+
+
+def drift(
+    hosts: HostNames = None,
+    inventory: InventoryFile = None,
+    labels: Labels = None,
+    groups: Groups = None,
+    no_registry: Annotated[
+        bool, typer.Option("--no-registry", help="Ask no registry: what the ledger knows alone.")
+    ] = False,
+    parallel: Parallel = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """Hosts that do not run what their channel or the inventory says, and what else is odd.
+
+    Moved without a rollout, pinned or not pinned, changed locally, images that the ledger does
+    not know, that are revoked or past their end of life: docs/host-truth.md.
+
+    Exit code 3 when a host drifts, else 1 when one could not be asked.
+    """
+    from bootcfleet.cli.fleet_drift_run import show_drift
+
+    selection = Selection(inventory, labels, groups, hosts)
+    raise typer.Exit(
+        show_drift(selection, registry=not no_registry, parallel=parallel, as_json=as_json)
+    )

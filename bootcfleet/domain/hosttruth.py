@@ -21,8 +21,13 @@ UPDATE_TIMER = "bootc-fetch-apply-updates.timer"
 UPDATE_SERVICE = "bootc-fetch-apply-updates.service"
 #: The same of rpm-ostree, which a host may still have.
 OSTREE_TIMER = "rpm-ostreed-automatic.timer"
+#: Where ``fleet enroll --pull`` puts what makes the timer follow a channel.
+PULL_DROP_IN = f"/etc/systemd/system/{UPDATE_TIMER}.d/50-bootcfleet.conf"
 GREENBOOT = "greenboot-healthcheck.service"
 UNITS = (UPDATE_TIMER, UPDATE_SERVICE, OSTREE_TIMER, GREENBOOT)
+
+
+_PASSING = re.compile(r"toomanyrequests|too many requests|\b(?:429|50[0234])\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class RegistryAnswer:
     `ok` is None where nothing there could ask.  `digest` is that of the manifest's bytes as the
     host got them: another than ours, and it has another registry in view.  `tool` is what asked:
     skopeo, as bootc itself pulls with it and with the same credentials; curl knows only whether the
-    registry answers at all.  `limited`: it was asked too often.
+    registry answers at all.
     """
 
     reference: str
@@ -80,11 +85,9 @@ class RegistryAnswer:
     hint: str | None = None
 
     @property
-    def limited(self) -> bool:
-        """Whether the registry only said that it is asked too much."""
-        return (
-            re.search(r"toomanyrequests|too many requests|\b429\b", self.message, re.I) is not None
-        )
+    def passing(self) -> bool:
+        """Whether the registry answered, and only not now: asked too much, or ill itself."""
+        return _PASSING.search(self.message) is not None
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,8 @@ class HostTruth:
     `boot_id` is as `drivers/bootc.py` has it.  `usr` is ``locked``, ``unlocked`` (what is written
     there is lost with the boot, or with the next update) or ``read-only overlay``.  `uptime` is in
     seconds.  `zone` is as in the time zone database.  `bound_images` are those that the running
-    image brings along (logically bound).  `lock` is a rollout's.
+    image brings along (logically bound).  `lock` is a rollout's.  `pull`: it is enrolled in pull
+    mode, and moves by its own timer.
     """
 
     host: str
@@ -153,6 +157,7 @@ class HostTruth:
     failed_units: tuple[str, ...] = ()
     bound_images: tuple[str, ...] = ()
     lock: LockHolder | None = None
+    pull: bool = False
 
     @property
     def timer(self) -> bool:
@@ -224,6 +229,7 @@ class HostTruth:
             "staged_at": self.staged_by.at.isoformat() if self.staged_by.at else None,
             "staged_by": self.staged_by.who,
             "update_timer": timer.active if timer and timer.installed else None,
+            "pull": self.pull,
             "greenboot": self.greenboot,
             "system_state": self.system_state,
             "failed_units": list(self.failed_units),

@@ -68,6 +68,7 @@ def read_truth(
                 line.partition("=")[2].strip() for line in _lines(sections.get("bound", ""))
             )
         ),
+        pull=bool(sections.get("pull", "").strip()),
         lock=read_lock(text, int(now or 0)) if (text := sections.get("lock", "").strip()) else None,
     )
 

@@ -98,8 +98,8 @@ def registry(case: Case) -> Found:
             f"could not ask its registry for {said.reference}: {said.message}",
         )
     elif not said.ok:
-        # A registry that limits how much it is asked says nothing about the host.
-        severity = Severity.WARN if said.limited else Severity.REFUSE
+        # A registry that answers "not now" says nothing about the host, and it may be tried again.
+        severity = Severity.WARN if said.passing else Severity.REFUSE
         yield Finding(
             "registry",
             severity,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from bootcfleet.domain.hosttruth import UNITS, HostTruth
+from bootcfleet.domain.hosttruth import PULL_DROP_IN, UNITS, HostTruth
 from bootcfleet.domain.hosttruth_read import read_truth
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.drivers.bootc import FACTS_SCRIPT, MARK, BootcHost, HostFacts, facts_parts
@@ -57,6 +57,7 @@ m repo; grep -h min-free-space /sysroot/ostree/repo/config
 m policy; head -c 262144 /etc/containers/policy.json
 m mounts; grep ' /usr ' /proc/mounts
 m lock; head -c 4096 /var/lib/bootcfleet/lock.json
+m pull; [ -e {PULL_DROP_IN} ] && echo yes
 m bound
 for f in /usr/lib/bootc/bound-images.d/*; do [ -f "$f" ] && grep -h '^ *Image *=' "$f"; done
 m staged

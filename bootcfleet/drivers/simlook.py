@@ -8,13 +8,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bootcfleet.domain.faults import Fault
-from bootcfleet.domain.hosttruth import GREENBOOT, OSTREE_TIMER, UPDATE_SERVICE
+from bootcfleet.domain.hosttruth import GREENBOOT, OSTREE_TIMER, PULL_DROP_IN, UPDATE_SERVICE
 from bootcfleet.drivers import simtimer
 from bootcfleet.drivers.bootc import MARK, facts_parts
 from bootcfleet.drivers.hostprobe import FOLLOWED
 from bootcfleet.drivers.simbootc import Said
 from bootcfleet.drivers.simhost import LOCK, PullError, SimHost
 
+_REFUSALS = {
+    Fault.REGISTRY_REFUSES: "denied: 403 Forbidden",
+    Fault.REGISTRY_5XX: "received unexpected HTTP status: 503 Service Unavailable",
+    Fault.RATE_LIMITED: "toomanyrequests: 429 Too Many Requests",
+}
 _SHOWN = "--property=Id,LoadState,ActiveState,UnitFileState"
 
 
@@ -50,6 +55,7 @@ def _about(host: SimHost) -> dict[str, str]:
         "policy": json.dumps({"default": [{"type": verdict}]}),
         "mounts": "overlay /usr overlay rw,relatime 0 0\n" if host.has(Fault.USR_UNLOCKED) else "",
         "lock": host.files.get(LOCK, b"").decode("utf-8", "replace"),
+        "pull": "yes\n" if PULL_DROP_IN in host.files else "",
         "bound": "".join(f"Image={image}\n" for image in system.bound_images),
         "units": "\n".join(
             [
@@ -93,9 +99,11 @@ def _followed(status: str) -> str:
 
 def _registry(host: SimHost, reference: str) -> str:
     head = f"{reference}\n=tool=skopeo\n"
-    if host.has(Fault.REGISTRY_REFUSES):
-        why = f"reading manifest in {reference}: denied: 403 Forbidden"
-        return f'{head}time="now" level=fatal msg="{why}"\n=code=1\n=sha256=\n'
+    # A look is no pull: it does not use up those that are counted.
+    for fault, why in _REFUSALS.items():
+        if host.has(fault):
+            text = f"reading manifest in {reference}: {why}"
+            return f'{head}time="now" level=fatal msg="{text}"\n=code=1\n=sha256=\n'
     try:
         found = host.pull(reference)
     except PullError as error:

@@ -27,7 +27,7 @@ FOUND: dict[Fault, tuple[str, str, str | None]] = {
     Fault.NOT_ROOT: ("bootc", "refuse", "not-root"),
     Fault.GARBAGE_OUTPUT: ("bootc", "refuse", "garbage-output"),
     Fault.DISK_FULL: ("space", "refuse", "no-space"),
-    Fault.REGISTRY_REFUSES: ("registry", "refuse", "registry"),
+    Fault.REGISTRY_REFUSES: ("registry", "refuse", "registry-refused"),
     Fault.LAYERED_PACKAGES: ("layered-packages", "refuse", "incompatible"),
     Fault.LOCKED_BY_OTHER: ("locked", "refuse", "locked"),
     Fault.REJECTS_IMAGES: ("signature-policy", "refuse", "untrusted"),

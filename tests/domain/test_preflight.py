@@ -172,9 +172,9 @@ CASES: dict[str, tuple[dict[str, Any], Planned, list[tuple[str, Severity, Any, s
     ),
     "no room for a rollback": ({"space": Space(0, 1, 1)}, BACK, []),
     "registry refuses": (
-        {"registry": registry("denied: 403 Forbidden", HostFault.REGISTRY)},
+        {"registry": registry("denied: 403 Forbidden", HostFault.REGISTRY_REFUSED)},
         SWITCH,
-        [("registry", REFUSE, HostFault.REGISTRY, f"cannot get {REFERENCE}: denied: 403")],
+        [("registry", REFUSE, HostFault.REGISTRY_REFUSED, f"cannot get {REFERENCE}: denied: 403")],
     ),
     "image is not there": (
         {"registry": registry("manifest unknown", HostFault.IMAGE_NOT_FOUND)},
@@ -185,6 +185,16 @@ CASES: dict[str, tuple[dict[str, Any], Planned, list[tuple[str, Severity, Any, s
         {"registry": registry("toomanyrequests: 429 Too Many Requests", HostFault.REGISTRY)},
         PLANNED,
         [("registry", WARN, None, "toomanyrequests")],
+    ),
+    "registry is ill": (
+        {"registry": registry("unexpected HTTP status: 503", HostFault.REGISTRY)},
+        PLANNED,
+        [("registry", WARN, None, "503")],
+    ),
+    "registry cannot be reached": (
+        {"registry": registry("dial tcp 10.0.0.1:443: connection refused", HostFault.REGISTRY)},
+        PLANNED,
+        [("registry", REFUSE, HostFault.REGISTRY, "connection refused")],
     ),
     "nobody can ask": (
         {"registry": registry("it has neither skopeo nor curl", None, ok=None)},

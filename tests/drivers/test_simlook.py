@@ -96,14 +96,19 @@ OTHER_FAULTS: dict[Fault, Callable[[HostTruth], bool]] = {
     ),
     Fault.DISK_FULL: lambda truth: truth.space is not None and truth.space.usable == 0,
     Fault.REGISTRY_REFUSES: lambda truth: (
-        truth.registry is not None and truth.registry.fault is HostFault.REGISTRY
+        truth.registry is not None and truth.registry.fault is HostFault.REGISTRY_REFUSED
     ),
+    Fault.REGISTRY_5XX: lambda truth: truth.registry is not None and truth.registry.passing,
+    Fault.RATE_LIMITED: lambda truth: truth.registry is not None and truth.registry.passing,
     Fault.HEALTH_FAILS: lambda truth: truth.system_state == "degraded",
     Fault.NO_BOOTC: lambda truth: _fault(truth) is HostFault.NO_BOOTC and truth.kernel is not None,
     Fault.NOT_ROOT: lambda truth: _fault(truth) is HostFault.NOT_ROOT,
     Fault.GARBAGE_OUTPUT: lambda truth: _fault(truth) is HostFault.GARBAGE_OUTPUT,
     Fault.NOT_BOOTC: lambda truth: truth.status is not None and not truth.status.booted_by_bootc,
 }
+
+
+NUMBERS = {Fault.CLOCK_SKEW: 600.0, Fault.REGISTRY_5XX: 1, Fault.RATE_LIMITED: 1}
 
 
 def _fault(truth: HostTruth) -> HostFault | None:
@@ -114,7 +119,7 @@ def _fault(truth: HostTruth) -> HostFault | None:
 def test_a_fault_is_seen_and_healed(host: SimHost, fault: Fault) -> None:
     tells = (PREFLIGHT_FAULTS | OTHER_FAULTS)[fault]
     assert not tells(look(host))
-    host.break_with(FaultSpec(fault, 600.0 if fault is Fault.CLOCK_SKEW else 0.0))
+    host.break_with(FaultSpec(fault, NUMBERS.get(fault, 0.0)))
     assert tells(look(host))
     host.heal()
     assert not tells(look(host))

@@ -1,0 +1,221 @@
+"""`fleet drift` on a lab and a project with channels and a ledger; and what a rollback would do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bootcfleet.cli.app import run
+from bootcfleet.domain.hosttruth import PULL_DROP_IN, HostTruth
+from bootcfleet.domain.reference import ImageRef
+from bootcfleet.domain.revocation import REVOKE
+from bootcfleet.domain.rollbackpreview import RollbackPreview
+from bootcfleet.drivers import simtimer
+from bootcfleet.drivers.channelstore import ChannelStore
+from bootcfleet.drivers.registry import RegistryClient
+from bootcfleet.drivers.simhost import Deployment
+from bootcfleet.ops.audit import open_ledger
+from bootcfleet.ops.connect import over_ssh, select
+from bootcfleet.ops.lab import Lab, LabHost
+from bootcfleet.ops.preflight import look_at
+from bootcfleet.ops.project import load_project
+from bootcfleet.ops.promote import promote_now
+from bootcfleet.ops.rollbackpreview import preview_rollbacks
+from tests.channelproject import ChannelProject
+
+
+@dataclass
+class Rig:
+    """A lab whose hosts follow the channel dev of a project."""
+
+    lab: Lab
+    project: ChannelProject
+    capsys: pytest.CaptureFixture[str]
+
+    @property
+    def channel(self) -> str:
+        return f"{self.project.address}/acme/web:dev"
+
+    def promote(self, version: str) -> str:
+        """Build a version of web and promote it to dev; its digest."""
+        digest = self.project.build("web", version)
+        with self.project.open() as channels:
+            promote_now(channels, ["web"], digest, "dev")
+        return digest
+
+    def __call__(self, *words: str, ends: int = 0) -> tuple[str, str]:
+        self.capsys.readouterr()
+        line = ["fleet", words[0], "-i", str(self.lab.inventory_path), *words[1:]]
+        code = run(line)
+        said = self.capsys.readouterr()
+        assert code == ends, f"{line}: {code}\n{said.out}\n{said.err}"
+        return said.out, said.err
+
+    def drift(self, *words: str, ends: int = 3) -> dict[str, list[str]]:
+        """Host → kinds of drift."""
+        answer = json.loads(self("drift", "--json", *words, ends=ends)[0])
+        return {host["host"]: [one["kind"] for one in host["drift"]] for host in answer["hosts"]}
+
+    def revoke(self, digest: str) -> None:
+        with self.project.open() as channels:
+            channels.record(
+                REVOKE, "web", "revoked", digests={"image": digest}, details={"reason": "CVE-1"}
+            )
+
+
+@pytest.fixture
+def rig(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Rig]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    with Lab(tmp_path / "lab") as lab:
+        lab.start_registry()
+        project = ChannelProject.make(tmp_path / "acme", lab.registry_address)
+        monkeypatch.chdir(project.folder)
+        rig = Rig(lab, project, capsys)
+        rig.promote("1.0")
+        lab.start_hosts(
+            [LabHost(f"h{n}", rig.channel, {}) for n in (1, 2, 3)],
+            image=rig.channel,
+            boot_seconds=0.2,
+        )
+        yield rig
+
+
+def test_hosts_that_run_what_their_channel_says(rig: Rig) -> None:
+    assert rig.drift(ends=0) == {"h1": [], "h2": [], "h3": []}
+    out, _ = rig("drift")
+    header, *rows = out.splitlines()
+    assert " ".join(header.split()) == "HOST DRIFT RUNS SHOULD RUN"
+    assert rows[0].split()[:3] == ["h1", "-", "1.0"]
+    assert rows[-1] == "0 of 3 hosts drift"
+
+
+def test_a_channel_that_went_on_and_a_timer_that_followed(rig: Rig) -> None:
+    rig.promote("1.1")
+    assert set(map(tuple, rig.drift().values())) == {("behind",)}
+    rig("upgrade", "--yes", "--canary", "0")
+    assert rig.drift(ends=0) == {"h1": [], "h2": [], "h3": []}
+    rig.promote("1.2")
+    for name in ("h1", "h2"):
+        host = rig.lab.hosts[name]
+        host.timer.enabled = host.timer.active = True
+        simtimer.fire(host)
+        host._up_at = 0.0
+    # What a host does that was enrolled in pull mode is what it was enrolled for.
+    rig.lab.hosts["h2"].files[PULL_DROP_IN] = b"[Timer]\n"
+    assert rig.drift() == {"h1": ["moved-outside"], "h2": [], "h3": ["behind"]}
+    out, _ = rig("drift", "h1", ends=3)
+    assert "its bootc-fetch-apply-updates.timer is active" in out
+    assert "look at it: bootcfleet why h1" in out
+
+
+def test_the_history_decides_what_a_channel_is(rig: Rig) -> None:
+    """A tag that somebody pushed over is no reason to call the hosts wrong."""
+    rig.project.push("web", "9.9", tag="dev")
+    answer = json.loads(rig("drift", "--json")[0])
+    assert answer["drifted"] == []
+    assert len(answer["notes"]) == 1
+    assert "by its history it is" in answer["notes"][0]
+
+
+def test_pinned_unknown_and_changed(rig: Rig) -> None:
+    host = rig.lab.hosts["h1"]
+    pinned = f"{rig.project.address}/acme/web@{host.booted.image.digest}"
+    host.booted = Deployment(pinned, "registry", host.booted.image)
+    rig.project.push("other", "1.0", tag="x")
+    other = f"{rig.project.address}/acme/other:x"
+    rig.lab.hosts["h2"].booted = Deployment(other, "registry", host.pull(other))
+    rig.lab.break_host("h3", "usr-unlocked")
+    assert rig.drift() == {
+        "h1": ["pinned"],
+        "h2": ["other-image", "follows-other", "unknown-image"],
+        "h3": ["changed-locally"],
+    }
+
+
+def test_revoked_and_past_the_end_of_life(rig: Rig) -> None:
+    first = str(rig.lab.hosts["h1"].booted.image.digest)
+    rig.promote("1.1")
+    rig("upgrade", "--yes", "h3")
+    rig.revoke(first)
+    found = rig.drift()
+    assert found["h1"] == found["h2"] == ["behind", "revoked"]
+    # The image before stays in the rollback slot: that is what an update leaves behind.
+    assert found["h3"] == []
+    assert rig.drift("--no-registry")["h1"] == ["behind", "revoked"]
+    config = rig.project.folder / "bootcfleet.yaml"
+    config.write_text(
+        config.read_text().replace(
+            "  web: {base: 'registry.invalid/base:1'}",
+            "  web: {base: 'registry.invalid/base:1', end_of_life: 2020-01-01}",
+        )
+    )
+    assert rig.drift()["h3"] == ["end-of-life"]
+
+
+def test_who_cannot_be_asked(rig: Rig) -> None:
+    rig.lab.break_host("h1", "unreachable")
+    rig.lab.break_host("h2", "no-bootc")
+    answer = json.loads(rig("drift", "--json", ends=1)[0])
+    assert answer["not_asked"] == ["h1", "h2"]
+    out, _ = rig("drift", ends=1)
+    assert out.splitlines()[-1] == "0 of 1 host drifts; 2 could not be asked"
+    # Drift is there, whoever is silent.
+    rig.promote("1.1")
+    rig("drift", ends=3)
+
+
+def test_an_inventory_that_says_another_image(rig: Rig) -> None:
+    path = rig.lab.inventory_path
+    text = path.read_text()
+    image = ImageRef.parse(rig.channel).with_tag("prod")
+    assert "hosts:" in text
+    body: dict[str, Any] = yaml.safe_load(text)
+    body["hosts"]["h1"]["image"] = str(image)
+    path.write_text(yaml.safe_dump(body))
+    found = rig.drift()
+    assert found["h1"] == ["follows-other"]
+    assert found["h2"] == []
+
+
+def previews(rig: Rig, client: RegistryClient | None) -> dict[str, RollbackPreview]:
+    loaded = load_project()
+    _, hosts = select(rig.lab.inventory_path, (), (), ())
+    fleet = over_ssh(hosts, lambda question: question)
+    try:
+        looked = look_at(fleet, fleet.names)
+    finally:
+        fleet.close()
+    truths = {name: one for name, one in looked.items() if isinstance(one, HostTruth)}
+    with closing(open_ledger(loaded)) as ledger:
+        histories = ChannelStore.of(ledger.db).all()
+        today = datetime.now(UTC).date()
+        found, notes = preview_rollbacks(truths, loaded, ledger, histories, client, today=today)
+    assert notes == ()
+    return found
+
+
+def test_what_a_rollback_would_do(rig: Rig) -> None:
+    first = str(rig.lab.hosts["h1"].booted.image.digest)
+    rig.promote("1.1")
+    rig("upgrade", "--yes", "--canary", "0", "h1", "h2")
+    rig.lab.break_host("h2", "staged-by-other")
+    rig.revoke(first)
+    with RegistryClient() as client:
+        found = previews(rig, client)
+    assert found["h1"].line.startswith("returns to 1.0 ")
+    assert [one.rule for one in found["h1"].findings] == ["rollback-revoked", "etc"]
+    assert "CVE-1" in found["h1"].findings[0].message
+    assert [one.rule for one in found["h2"].findings] == ["rollback-revoked", "staged", "etc"]
+    assert found["h3"].refusal is not None
+    assert previews(rig, None)["h1"].findings == found["h1"].findings
