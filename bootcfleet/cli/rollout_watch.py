@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bootcfleet.cli.output import Output
 from bootcfleet.cli.rollout_progress import RolloutProgress
-from bootcfleet.cli.rollout_view import counts_of, standing_line, waits_of
+from bootcfleet.cli.rollout_view import counts_of, show_rollout, standing_line, waits_of
 from bootcfleet.domain.event import Event
 from bootcfleet.domain.plaintext import one_line
 from bootcfleet.domain.rollout import Rollout
@@ -37,6 +37,9 @@ def run_watch(
             for news in follow(rollouts.store, found, interval=interval, patience=patience):
                 _tell(progress, events, news.entries[len(found.entries) :])
                 found = news
+    if output.terminal:
+        # The live view is gone: what is left to be looked at stays.
+        show_rollout(output, found, ())
     return end_code(found.rollout)
 
 
