@@ -68,7 +68,9 @@ def judge_system(
     if state == "running":
         return None
     if state != "degraded":
-        return None if state == before_state else f"systemd says {state or 'nothing'}"
+        if state == before_state and state not in STARTING:
+            return None
+        return f"systemd says {state or 'nothing'}"
     counting = [
         unit
         for unit in failed

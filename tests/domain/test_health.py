@@ -50,6 +50,7 @@ from bootcfleet.domain.rollout_policy import HealthKind, HealthRule
         ("starting", (), {}, "systemd says starting"),
         ("maintenance", (), {}, "systemd says maintenance"),
         ("maintenance", (), {"before_state": "maintenance"}, None),
+        ("starting", (), {"before_state": "starting"}, "systemd says starting"),
         ("stopping", (), {"before_state": "degraded"}, "systemd says stopping"),
         ("", (), {}, "systemd says nothing"),
     ],
