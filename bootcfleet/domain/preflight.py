@@ -25,6 +25,7 @@ from bootcfleet.domain.preflight_case import (
 #: Every rule by the id that its findings have, in the order in which a reader wants them.
 RULES: dict[str, Rule] = {
     "bootc": preflight_host.bootc,
+    "abilities": preflight_host.abilities,
     "layered-packages": preflight_host.layered,
     "follows": preflight_image.follows,
     "platform": preflight_image.platform,

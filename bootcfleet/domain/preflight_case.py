@@ -66,7 +66,8 @@ class Planned:
     `reference` and `resolved` are what it is to become, None for a rollback or reboot; `download`
     is in bytes, None where it is not known, and `exact` unless the host may have some of it.
     `release` is the operating system of that image.  `rollout` is the one that asks: its own lock
-    is no obstacle.  `signed`: the project signs its images.
+    is no obstacle.  `signed`: the project signs its images.  `wants` are the abilities of bootc
+    (`domain/abilities.py`) that the policy would use.
     """
 
     operation: Operation = Operation.UPGRADE
@@ -77,6 +78,7 @@ class Planned:
     release: OsRelease | None = None
     rollout: str | None = None
     signed: bool = False
+    wants: tuple[str, ...] = ()
 
     @property
     def pulls(self) -> bool:

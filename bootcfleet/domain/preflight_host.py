@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bootcfleet.domain.abilities import SINCE, Abilities
 from bootcfleet.domain.hosttruth import OSTREE_TIMER, UPDATE_SERVICE
 from bootcfleet.domain.preflight_case import Case, Finding, Found, Severity
 from bootcfleet.domain.rollout import Operation
@@ -21,6 +22,30 @@ def bootc(case: Case) -> Found:
             "install a bootc image on it, or take it out of the inventory",
             HostFault.NOT_BOOTC_BOOTED,
         )
+
+
+#: What is done without an ability that a policy wants.
+_WITHOUT = {
+    "soft_reboot": "soft reboots: it reboots in full",
+    "download_only": "downloads that are held back: what is downloaded ahead is staged, and any "
+    "reboot boots it",
+    "progress_fd": "progress: its download is not shown",
+}
+
+
+def abilities(case: Case) -> Found:
+    """What the policy wants of bootc, and this version does not have."""
+    if case.truth.status is None:
+        return
+    able = Abilities.of(case.truth.bootc).names
+    for name in case.planned.wants:
+        if name not in able and name in _WITHOUT:
+            since = ".".join(map(str, SINCE[name]))
+            yield Finding(
+                "abilities",
+                Severity.WARN,
+                f"has bootc {case.truth.bootc} without {_WITHOUT[name]} (there since {since})",
+            )
 
 
 def layered(case: Case) -> Found:

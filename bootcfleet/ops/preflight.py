@@ -150,16 +150,18 @@ def preflight(
     registry: RegistryClient | None = None,
     rollout: str | None = None,
     signed: bool = False,
+    wants: Sequence[str] = (),
     hosts_ask: bool = True,
     limits: Limits | None = None,
     parallel: int = 50,
 ) -> Preflight:
     """Look at the hosts and judge what is planned for them.
 
-    `image` is where a switch goes; an upgrade follows what each host tracks.  `resolve` says what a
-    reference is now; without `registry` neither downloads nor the releases of images are known.
+    `image` is where a switch goes; an upgrade follows what each host tracks.  `resolve` says what
+    a reference is now; without `registry` neither downloads nor the releases of images are known.
     `rollout` is the one that asks (its own locks are no obstacle), `signed` whether the project
-    signs its images, `hosts_ask` whether hosts ask their registries themselves.
+    signs its images, `wants` the abilities of bootc that the policy would use, and `hosts_ask`
+    whether hosts ask their registries themselves.
     """
     pulls = operation in {Operation.UPGRADE, Operation.SWITCH}
     ask = str(image) if operation is Operation.SWITCH else FOLLOWED
@@ -175,7 +177,9 @@ def preflight(
     for name in truths:
         ref = wanted[name] if pulls else None
         found = resolved.get(str(ref)) if ref else None
-        planned[name] = Planned(operation, ref, found, rollout=rollout, signed=signed)
+        planned[name] = Planned(
+            operation, ref, found, rollout=rollout, signed=signed, wants=tuple(wants)
+        )
     images.learn(
         [(truths[name].status, wanted[name], one.resolved) for name, one in planned.items()]
     )

@@ -95,6 +95,29 @@ CASES: dict[str, tuple[dict[str, Any], Planned, list[tuple[str, Severity, Any, s
         PLANNED,
         [("bootc", REFUSE, HostFault.NOT_BOOTC_BOOTED, "is not booted by bootc")],
     ),
+    "a bootc that lacks what the policy wants": (
+        {"bootc": "1.6.0"},
+        replace(PLANNED, wants=("soft_reboot", "download_only", "progress_fd")),
+        [
+            (
+                "abilities",
+                WARN,
+                None,
+                "without soft reboots: it reboots in full (there since 1.7.0)",
+            ),
+            ("abilities", WARN, None, "held back"),
+        ],
+    ),
+    "a bootc that has what the policy wants": (
+        {},
+        replace(PLANNED, wants=("soft_reboot", "download_only")),
+        [],
+    ),
+    "a bootc of no known version": (
+        {"bootc": "unknown"},
+        replace(PLANNED, wants=("soft_reboot",)),
+        [("abilities", WARN, None, "bootc unknown without soft reboots")],
+    ),
     "layered": (
         {"status": changed(incompatible=True)},
         PLANNED,

@@ -28,6 +28,9 @@ def test_on_a_real_systemd(tmp_path: Path) -> None:
         "userspace is up": True,
         "idle": [False, []],
         "active": [True, "active", "enabled", "activating"],
+        "look": [True, "enabled", "activating"],
+        "look, inhibited": [False, "masked", "running"],
+        "look, greenboot": [False, False],
         # An update that was under way is stopped, and leaves no failed unit behind.
         "inhibit": [timer, "inactive", "masked-runtime", "inactive"],
         "system": "running",

@@ -17,6 +17,7 @@ from pathlib import Path
 from bootcfleet.domain.health import GREENBOOT_ARGV, GREENBOOT_UNITS, read_greenboot
 from bootcfleet.drivers import bootmarker, updatetimer
 from bootcfleet.drivers.command import LocalExecutor
+from bootcfleet.drivers.hostprobe import probe
 
 TIMER = updatetimer.TIMERS[0]
 SERVICE = TIMER.replace(".timer", ".service")
@@ -89,7 +90,12 @@ def story(folder: Path, units: Path) -> dict[str, object]:
     while systemctl("is-active", SERVICE) != "activating":
         time.sleep(0.05)
     told["active"] = [updatetimer.active(host, "h"), *state()]
+    seen = probe(host, "h")
+    told["look"] = [seen.timer, seen.units[TIMER].enabled, seen.units[SERVICE].active]
     told["inhibit"] = [updatetimer.inhibit(host, "h"), *state()]
+    seen = probe(host, "h")
+    told["look, inhibited"] = [seen.timer, seen.units[TIMER].load, seen.system_state]
+    told["look, greenboot"] = [seen.greenboot, seen.units[GREENBOOT_UNITS[0]].installed]
     told["system"] = systemctl("is-system-running")
     told["start"] = host.run(["systemctl", "start", TIMER]).exit_code
     told["again"] = updatetimer.inhibit(host, "h")
