@@ -110,10 +110,13 @@ def _head(tally: Tally, now: float, width: int) -> list[Text]:
         if tally.counts[phase]:
             fourth.append(f"{phase} {tally.counts[phase]}  ", style)
     lines = [first, second, third, fourth]
-    if tally.state != "running":
-        why = one_line(tally.why, _WORDS)
+    if tally.state not in ("running", "waiting"):
+        why = one_line(tally.halted or tally.paused, _WORDS)
         said = why if why.startswith(tally.state) else f"{tally.state}: {why}" if why else ""
         lines.append(_text(said or tally.state, _STATES.get(tally.state, "")))
+    elif tally.waits:
+        said = "; ".join(f"{what}: {why}" if what else why for what, why in tally.waits.items())
+        lines.append(_text(one_line(f"waiting: {said}", _WORDS), "yellow"))
     return lines
 
 
@@ -197,6 +200,8 @@ def _hosts(tally: Tally, now: float, most: int, width: int) -> list[RenderableTy
 def _download(tally: Tally, name: str, width: int) -> Text:
     """How far a host's download is, or what the host is said to do."""
     host = tally.hosts[name]
+    if host.task and not host.rate and host.steps_total:
+        return _text(f"{one_line(host.task, 20)} {host.steps} of {host.steps_total}", "dim")
     if not host.bytes and not host.bytes_total:
         said = one_line(host.message, _WORDS)
         return _text(said.removeprefix(f"{host.phase}: "), "dim")

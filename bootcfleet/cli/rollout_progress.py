@@ -57,7 +57,7 @@ class RolloutProgress(LiveView):
         if self._output.as_json:
             stamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
             self._output.json_line({"at": stamp, **event.to_json()})
-        elif event.kind in _QUIET:
+        elif event.kind in _QUIET or (event.kind == "rollout.waiting" and not event.message):
             return
         elif not self.live:
             stamp = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

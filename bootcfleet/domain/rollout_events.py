@@ -61,7 +61,12 @@ class JournalEvents:
     def planned(self) -> list[Event]:
         """The plan, and the hosts that stay out of it; they happened at the record's time."""
         waves = [
-            {"number": wave["number"], "title": _title(wave), "hosts": list(wave["hosts"])}
+            {
+                "number": wave["number"],
+                "title": _title(wave),
+                "hosts": list(wave["hosts"]),
+                "approve": bool(wave.get("approve")),
+            }
             for wave in self._waves
         ]
         data = {"rollout": self._id, "operation": self._operation, "waves": waves}

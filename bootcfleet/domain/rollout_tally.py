@@ -34,7 +34,11 @@ _WAVES = {
 
 @dataclass
 class HostTally:
-    """A host: its phase since when, and how far its download is (bytes; 0 is unknown)."""
+    """A host: its phase since when, and how far its download is (bytes; 0 is unknown).
+
+    `task` is bootc's word for what it does of it: ``pulling``, then ``importing`` and ``staging``,
+    which have steps and no bytes.
+    """
 
     wave: int = 0
     phase: HostPhase = HostPhase.PENDING
@@ -45,11 +49,17 @@ class HostTally:
     bytes_total: int = 0
     rate: float = 0.0
     measured: float = 0.0
+    task: str = ""
+    steps: int = 0
+    steps_total: int = 0
 
 
 @dataclass
 class WaveTally:
-    """A wave: `why` is what it waits for, `until` when its bake time ends."""
+    """A wave: `why` is what it waits for, `until` when its bake time ends.
+
+    `approve`: it needs an approval that nobody has given yet.
+    """
 
     number: int
     title: str
@@ -60,6 +70,7 @@ class WaveTally:
     started: float | None = None
     finished: float | None = None
     until: float | None = None
+    approve: bool = False
     counts: Counter[HostPhase] = field(default_factory=Counter)
 
     @property
@@ -72,15 +83,15 @@ class WaveTally:
 class Tally:
     """One rollout as its events tell it; not safe for several threads at once.
 
-    `state` is waiting, running, paused, halted or the outcome; `why` is the sentence with it.
+    `waits` is what waits (a wave's title, reboots, downloads) and why.
     """
 
     rollout: str = ""
     operation: str = ""
-    state: str = "running"
-    why: str = ""
     halted: str = ""
+    paused: str = ""
     outcome: str = ""
+    waits: dict[str, str] = field(default_factory=dict)
     started: float | None = None
     updated: float = 0.0
     waves: dict[int, WaveTally] = field(default_factory=dict)
@@ -98,6 +109,7 @@ class Tally:
         tally = cls(rollout, operation)
         for wave in waves:
             tally._add(wave.number, wave.title, wave.hosts)
+            tally.waves[wave.number].approve = wave.approve
         return tally
 
     def take(self, event: Event, at: float) -> None:
@@ -115,6 +127,19 @@ class Tally:
             self._wave(_WAVES[event.kind], event, at)
         elif event.kind.startswith("rollout."):
             self._rollout(event, at)
+
+    @property
+    def state(self) -> str:
+        """``running``, ``waiting`` (for something, with no host at work), ``paused``, ``halted``,
+        or the outcome.
+        """
+        if self.outcome:
+            return self.outcome
+        if self.halted:
+            return "halted"
+        if self.paused:
+            return "paused"
+        return "waiting" if self.waits and not self.working else "running"
 
     @property
     def ended(self) -> int:
@@ -194,8 +219,8 @@ class Tally:
             counts[phase] += 1
         if before is not phase:
             host.since = at
-            host.bytes = host.bytes_total = 0
-            host.rate = 0.0
+            host.bytes = host.bytes_total = host.steps = host.steps_total = 0
+            host.rate, host.task = 0.0, ""
         host.phase, host.message = phase, event.message
         host.fault = str(event.data.get("fault") or "")
         _mark(self.working, name, phase not in IDLE)
@@ -205,7 +230,12 @@ class Tally:
 
     def _download(self, name: str, data: Mapping[str, Any], at: float) -> None:
         host = self._of(name, _number(data.get("wave")))
-        size = _number(data.get("bytes"))
+        host.task = str(data.get("task") or "")
+        host.steps, host.steps_total = _number(data.get("steps")), _number(data.get("steps_total"))
+        size, total = _number(data.get("bytes")), _number(data.get("bytes_total"))
+        if not size and not total:
+            host.rate = 0.0
+            return
         more = size - host.bytes if size >= host.bytes else size
         passed = at - (host.measured if host.measured >= host.since else host.since)
         self.downloaded += more
@@ -213,7 +243,7 @@ class Tally:
         if passed > 0:
             host.rate = more / passed if not host.rate else 0.7 * host.rate + 0.3 * more / passed
             host.measured = at
-        host.bytes, host.bytes_total = size, _number(data.get("bytes_total"))
+        host.bytes, host.bytes_total = size, total
 
     def _wave(self, phase: WavePhase, event: Event, at: float) -> None:
         number = _number(event.data.get("wave"))
@@ -222,21 +252,16 @@ class Tally:
             wave.since = at
         wave.phase, wave.why = phase, event.message
         wave.until = None
-        match phase:
-            case WavePhase.WAITING:
-                self._state("waiting", event.message)
-            case WavePhase.RUNNING:
-                wave.started = wave.started if wave.started is not None else at
-                wave.finished = None
-                self.started = self.started if self.started is not None else at
-                self._state("running", "")
-            case WavePhase.BAKING:
-                wave.started = wave.started if wave.started is not None else at
-                seconds = event.data.get("seconds")
-                if isinstance(seconds, int | float):
-                    wave.until = at + seconds
-            case WavePhase.DONE:
-                wave.finished = at
+        if phase is WavePhase.WAITING:
+            self.waits[wave.title] = event.message
+            return
+        self.waits.pop(wave.title, None)
+        wave.started = wave.started if wave.started is not None else at
+        self.started = self.started if self.started is not None else at
+        wave.finished = at if phase is WavePhase.DONE else None
+        seconds = event.data.get("seconds")
+        if phase is WavePhase.BAKING and isinstance(seconds, int | float):
+            wave.until = at + seconds
 
     def _rollout(self, event: Event, at: float) -> None:
         data = event.data
@@ -248,38 +273,52 @@ class Tally:
                     number = _number(wave.get("number"))
                     title = str(wave.get("title") or f"wave {number}")
                     self._add(number, title, wave.get("hosts") or ())
+                    self.waves[number].approve = bool(wave.get("approve"))
             case "started":
                 self.started = self.started if self.started is not None else at
                 self.outcome = ""
-                self._state("running", "")
+                self.waits.clear()
             case "halted":
                 self.halted = event.message or "halted"
-                self._state("halted", self.halted)
             case "paused":
-                self._state("paused", event.message)
+                self.paused = event.message or "paused"
             case "resumed":
-                self._state("running", "")
+                self.paused = ""
+            case "approved":
+                if (approved := self.waves.get(_number(data.get("wave")))) is not None:
+                    approved.approve = False
             case "retried":
                 self._again(event, at)
             case "waiting":
-                self._state("waiting", event.message)
+                self._wait(event, at)
             case "finished":
                 self.outcome = str(data.get("outcome") or "finished")
-                self._state(self.outcome, event.message)
+                self.waits.clear()
+
+    def _wait(self, event: Event, at: float) -> None:
+        """Something is waited for; `waits` is all of it where it is known."""
+        data = event.data
+        if isinstance(whole := data.get("waits"), Mapping):
+            self.waits = {str(what): str(why) for what, why in whole.items()}
+        elif not event.message:
+            self.waits.clear()
+        else:
+            self.waits[str(data.get("what") or "")] = str(data.get("why") or event.message)
+        for wave in self.waves.values():
+            if wave.phase in (None, WavePhase.WAITING) and wave.title in self.waits:
+                wave.since = wave.since if wave.phase else at
+                wave.phase, wave.why = WavePhase.WAITING, self.waits[wave.title]
+            elif wave.phase is WavePhase.BAKING:
+                # It says so itself.
+                self.waits.pop(wave.title, None)
 
     def _again(self, event: Event, at: float) -> None:
         """Hosts are planned anew: as in `domain/rollout_replay.py`."""
         self.halted = self.outcome = ""
-        self._state("running", "")
         for name, host in self.hosts.items():
             skipped = host.phase is HostPhase.SKIPPED
             if skipped or (host.phase in RETRIED and event.subject in ("", name)):
                 self._host(name, HostPhase.DEFERRED, Event("", name, "to be tried again"), at)
-
-    def _state(self, state: str, why: str) -> None:
-        """A halt stays in sight until the end."""
-        if not self.halted or state == self.outcome or state == "halted":
-            self.state, self.why = state, why
 
 
 def _mark(names: dict[str, None], name: str, is_in: bool) -> None:

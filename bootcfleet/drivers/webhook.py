@@ -18,10 +18,31 @@ from bootcfleet.errors import FleetError, UsageError
 BEARER = "BOOTCFLEET_WEBHOOK_TOKEN"
 
 
-class Webhook:
-    """An address.  Its path and query may hold a secret: only the host is ever shown."""
+#: Answers after which the same post may be taken: too early, too many, and the server's own.
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
-    def __init__(self, url: str, *, timeout: float = 30.0) -> None:
+
+class WebhookError(FleetError):
+    """A post that was not taken.
+
+    `transient`: the same one may be taken later, after `retry_after` seconds if that is not None.
+    """
+
+    def __init__(
+        self, message: str, *, transient: bool = True, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.transient = transient
+        self.retry_after = retry_after
+
+
+class Webhook:
+    """An address.  Its path and query may hold a secret: only the host is ever shown.
+
+    `token_env` names the variable whose value goes with each post as a bearer token.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 30.0, token_env: str | None = BEARER) -> None:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
@@ -30,13 +51,13 @@ class Webhook:
         if host is None or parts.scheme not in {"http", "https"}:
             raise UsageError("the webhook is no address: write https://HOST/PATH")
         self.host = f"{host}:{port}" if port else host
-        self._url, self._timeout = url, timeout
+        self._url, self._timeout, self._token_env = url, timeout, token_env
         self._pool = urllib3.PoolManager(retries=False, timeout=timeout)
 
     def post(self, body: Mapping[str, Any]) -> None:
-        """Post a JSON object.  Raises `FleetError` for anything but a 2xx answer."""
+        """Post a JSON object.  Raises `WebhookError` for anything but a 2xx answer."""
         headers = {"Content-Type": "application/json", "User-Agent": f"bootcfleet/{__version__}"}
-        if token := os.environ.get(BEARER):
+        if self._token_env and (token := os.environ.get(self._token_env)):
             headers["Authorization"] = f"Bearer {token}"
         data = json.dumps(body, ensure_ascii=False).encode()
         try:
@@ -45,8 +66,23 @@ class Webhook:
             )
         except HTTPError as error:
             # urllib3's own words name the whole address.
-            raise FleetError(
+            raise WebhookError(
                 f"the webhook at {self.host} cannot be reached ({type(error).__name__})"
             ) from None
+        except ValueError as error:
+            # http.client on a token or address that is no header: its words have it in them.
+            raise WebhookError(
+                f"the webhook at {self.host} cannot be asked ({type(error).__name__})",
+                transient=False,
+            ) from None
         if not 200 <= answer.status < 300:
-            raise FleetError(f"the webhook at {self.host} answers HTTP {answer.status}")
+            raise WebhookError(
+                f"the webhook at {self.host} answers HTTP {answer.status}",
+                transient=answer.status in _TRANSIENT,
+                retry_after=_seconds(answer.headers.get("Retry-After")),
+            )
+
+
+def _seconds(text: str | None) -> float | None:
+    """The number of a Retry-After; its other form, a date, is not read."""
+    return float(text) if text and text.isascii() and text.isdigit() else None

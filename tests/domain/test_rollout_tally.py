@@ -12,6 +12,7 @@ from bootcfleet.domain.event import Event
 from bootcfleet.domain.measure import about, clock, size
 from bootcfleet.domain.rollout import ENDS, HostPhase
 from bootcfleet.domain.rollout_events import JournalEvents
+from bootcfleet.domain.rollout_journal import EntryKind, WavePhase
 from bootcfleet.domain.rollout_replay import replay
 from bootcfleet.domain.rollout_tally import IDLE, Tally
 from bootcfleet.domain.waves import Wave
@@ -73,13 +74,56 @@ def test_a_download_has_a_size_a_rate_and_a_sum_that_starts_over_with_a_new_try(
     assert (one.hosts["b"].bytes, one.hosts["b"].rate, one.downloaded) == (0, 0, 3500)
 
 
+def test_after_the_bytes_come_steps() -> None:
+    one = tally()
+    one.take(host("staging", "b"), 100)
+    one.take(host("download", "b", task="pulling", bytes=4000, bytes_total=4000, steps=1), 101)
+    one.take(host("download", "b", task="importing", steps=3, steps_total=9), 102)
+    b = one.hosts["b"]
+    assert (b.task, b.steps, b.steps_total, b.rate) == ("importing", 3, 9, 0)
+    assert one.downloaded == 4000
+    one.take(host("rebooting", "b"), 103)
+    assert (b.task, b.steps_total, b.bytes) == ("", 0, 0)
+
+
+def test_what_is_waited_for_is_said_until_it_is_over() -> None:
+    one = tally()
+    one.take(waits("reboots", "the window opens at 22:00"), 1)
+    one.take(waits("canary", "waits for approval"), 2)
+    assert one.state == "waiting"
+    assert one.waits == {"reboots": "the window opens at 22:00", "canary": "waits for approval"}
+    assert (one.waves[1].phase, one.waves[1].since) == (WavePhase.WAITING, 2)
+    one.take(host("staging", "b"), 3)
+    assert one.state == "running"
+    one.take(wave("started", 1), 4)
+    assert one.waits == {"reboots": "the window opens at 22:00"}
+    one.take(Event("rollout.waiting", "", "", {"what": "", "why": ""}), 5)
+    assert one.waits == {}
+    one.take(Event("rollout.waiting", "", "x", {"waits": {"downloads": "50 at once"}}), 6)
+    assert one.waits == {"downloads": "50 at once"}
+    one.take(wave("baking", 1, seconds=9), 7)
+    one.take(waits("canary", "bakes until 22:00"), 8)
+    assert (one.waits, one.waves[1].phase) == ({"downloads": "50 at once"}, WavePhase.BAKING)
+
+
+def waits(what: str, why: str) -> Event:
+    return Event("rollout.waiting", "", f"{what}: {why}", {"what": what, "why": why})
+
+
+def test_an_approval_is_needed_until_it_is_given() -> None:
+    one = Tally.of("r", "upgrade", [Wave(1, ("a",)), Wave(2, ("b",), approve=True)])
+    assert [one_wave.approve for one_wave in one.waves.values()] == [False, True]
+    one.take(Event("rollout.approved", "", "approved", {"wave": 2}), 1)
+    assert not one.waves[2].approve
+
+
 def test_waves_say_where_they_stand_and_why_they_wait() -> None:
     one = tally()
     assert one.wave is one.waves[1]
     assert one.wave.phase is None
     one.take(Event("rollout.started"), 0)
     one.take(wave("waiting", 1, "waits for `rollout approve`"), 5)
-    assert (one.state, one.why) == ("waiting", "waits for `rollout approve`")
+    assert (one.state, one.waits) == ("waiting", {"canary": "waits for `rollout approve`"})
     one.take(wave("waiting", 1, "the window opens at 22:00"), 6)
     assert (one.waves[1].since, one.waves[1].why) == (5, "the window opens at 22:00")
     one.take(wave("started", 1), 10)
@@ -127,7 +171,7 @@ def test_a_halt_stays_in_sight_until_the_end() -> None:
     one = tally()
     one.take(Event("rollout.halted", "", "the canary a failed"), 1)
     one.take(wave("waiting", 2, "for hosts that finish"), 2)
-    assert (one.state, one.why) == ("halted", "the canary a failed")
+    assert (one.state, one.halted) == ("halted", "the canary a failed")
     one.take(Event("rollout.finished", "", "halted", {"outcome": "halted"}), 3)
     assert one.outcome == "halted"
     one.take(Event("rollout.retried", "", "retried"), 4)
@@ -151,8 +195,6 @@ def test_the_events_of_a_journal_add_up_to_what_replaying_it_gives(seed: int) ->
 
 
 def test_a_retry_defers_the_same_hosts_as_replaying_it_does() -> None:
-    from bootcfleet.domain.rollout_journal import EntryKind
-
     story = Story(plan([["a"], ["b", "c", "d"]]))
     story.say(EntryKind.STARTED)
     story.host("a", HostPhase.UPDATED)
