@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from bootcfleet.cli.output import Output, ask_secret
+from bootcfleet.cli.rollout_progress import RolloutProgress
 from bootcfleet.domain.document import did_you_mean
+from bootcfleet.domain.event import Emit
 from bootcfleet.domain.gate import span
 from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.promotion import PromotionPlan
 from bootcfleet.domain.pull import PullState
 from bootcfleet.domain.pull_policy import PullPlan, PullPolicy, needed
+from bootcfleet.domain.pull_rollout import read_plan
 from bootcfleet.domain.rollout_journal import RolloutRecord
 from bootcfleet.domain.rollout_spec import DEFAULT
+from bootcfleet.domain.rollout_tally import Tally
+from bootcfleet.domain.waves import Wave
 from bootcfleet.drivers.command import LocalExecutor
 from bootcfleet.drivers.inventoryfile import load_inventory
 from bootcfleet.drivers.rolloutstore import RolloutStore
@@ -28,7 +33,7 @@ from bootcfleet.ops.metricgate import ask_gate
 from bootcfleet.ops.project import LoadedProject, load_project
 from bootcfleet.ops.pull_look import PullTools
 from bootcfleet.ops.pull_plan import plan_pull, promotion
-from bootcfleet.ops.rollout_pull import read_plan, resume_pull, start_pull
+from bootcfleet.ops.rollout_pull import resume_pull, start_pull
 from bootcfleet.ops.train import recover
 
 
@@ -50,7 +55,8 @@ def run_pull(
     loaded = load_project()
     rules = choose_pull(loaded, policy)
     path = connect.inventory_path(inventory, loaded)
-    with _tools(loaded, _hosts(path), output) as tools:
+    progress = RolloutProgress(output)
+    with _tools(loaded, _hosts(path), progress.event) as tools:
         channels = tools.channels
         if not dry_run:
             recover(channels)
@@ -71,19 +77,25 @@ def run_pull(
             return
         names = ", ".join(rule.name for rule in plan.channels)
         output.confirm(f"roll {image} out through {names}?", yes=yes, changes="channels")
-        _report(output, start_pull(tools, plan))
+        progress.tally = _tally(plan)
+        with progress:
+            end = start_pull(tools, plan)
+    _report(output, end)
 
 
 def run_resume_pull(record: RolloutRecord, *, inventory: Path | None, as_json: bool) -> None:
     """Take a rollout in pull mode up again.  Raises `RolloutHaltedError` when it halted."""
     output = Output(as_json=as_json)
     loaded = load_project()
-    begun_with = read_plan(record).inventory
-    path = inventory or (Path(begun_with) if begun_with else None)
-    if path is None or (inventory is None and not path.exists()):
+    plan = read_plan(record)
+    path = inventory or Path(plan.inventory)
+    if inventory is None and not path.is_file():
+        # It was begun on another machine.
         path = connect.inventory_path(None, loaded)
-    with _tools(loaded, _hosts(path), output) as tools:
-        _report(output, resume_pull(tools, record))
+    progress = RolloutProgress(output, _tally(plan))
+    with _tools(loaded, _hosts(path), progress.event) as tools, progress:
+        end = resume_pull(tools, record)
+    _report(output, end)
 
 
 def choose_pull(loaded: LoadedProject, name: str | None) -> PullPolicy:
@@ -109,8 +121,14 @@ def choose_pull(loaded: LoadedProject, name: str | None) -> PullPolicy:
     return found
 
 
+def _tally(plan: PullPlan) -> Tally:
+    rules = enumerate(plan.channels, 1)
+    waves = [Wave(number, (), rule=rule.name, bake=rule.bake) for number, rule in rules]
+    return Tally.of(plan.id, "pull", waves)
+
+
 @contextmanager
-def _tools(loaded: LoadedProject, hosts: Sequence[Host], output: Output) -> Iterator[PullTools]:
+def _tools(loaded: LoadedProject, hosts: Sequence[Host], emit: Emit) -> Iterator[PullTools]:
     # Asked for once, however often the sample is reached anew.
     answers: dict[str, str] = {}
 
@@ -119,7 +137,7 @@ def _tools(loaded: LoadedProject, hosts: Sequence[Host], output: Output) -> Iter
             answers[question] = ask_secret(question)
         return answers[question]
 
-    with open_channels(loaded, emit=output.event) as channels:
+    with open_channels(loaded, emit=emit) as channels:
         yield PullTools(
             channels,
             RolloutStore.open(channels.store.db),

@@ -7,16 +7,71 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from bootcfleet.domain.pull import replay
 from bootcfleet.domain.pull_policy import PullPlan
-from bootcfleet.domain.pull_sample import VerdictKind
+from bootcfleet.domain.pull_sample import Verdict, VerdictKind
 from bootcfleet.domain.rollout import HostPhase, HostState, Operation, Rollout, WaveState
-from bootcfleet.domain.rollout_journal import EntryKind, JournalEntry, RolloutRecord, WavePhase
+from bootcfleet.domain.rollout_journal import (
+    EntryKind,
+    JournalEntry,
+    NewEntry,
+    RolloutRecord,
+    WavePhase,
+)
 from bootcfleet.domain.rollout_policy import RolloutPolicy
+from bootcfleet.domain.rollout_replay import DamagedRolloutError, state_json
 from bootcfleet.domain.waves import Wave
+from bootcfleet.errors import HostFault
 
 _PHASES = {VerdictKind.GOOD: HostPhase.UPDATED, VerdictKind.WAITING: HostPhase.PENDING}
+_FAULTS = {
+    VerdictKind.CAME_BACK_OLD: HostFault.CAME_BACK_OLD,
+    VerdictKind.UNHEALTHY: HostFault.HEALTH_FAILED,
+    VerdictKind.ELSEWHERE: HostFault.WRONG_DIGEST,
+    VerdictKind.LATE: HostFault.TIMEOUT,
+    VerdictKind.SILENT: HostFault.UNREACHABLE,
+}
+_PLAN = TypeAdapter(PullPlan)
+_STATE = TypeAdapter(HostState)
+
+
+def plan_body(plan: PullPlan) -> dict[str, Any]:
+    """The body of a rollout's record."""
+    body: dict[str, Any] = _PLAN.dump_python(plan, mode="json")
+    return body
+
+
+def read_plan(record: RolloutRecord) -> PullPlan:
+    """The plan in a rollout's record.  Raises `DamagedRolloutError`."""
+    try:
+        return _PLAN.validate_python(dict(record.body))
+    except ValidationError as error:
+        raise DamagedRolloutError(
+            f"the plan of the rollout {record.id} cannot be read",
+            hint="a newer bootcfleet may have written it: upgrade this one",
+        ) from error
+
+
+def sample_entry(host: str, verdict: Verdict, wave: int) -> NewEntry:
+    """What is thought of a sampled host, as an entry that any reader of rollouts understands."""
+    state = HostState(
+        _PHASES.get(verdict.kind, HostPhase.FAILED),
+        verdict.message,
+        fault=_FAULTS.get(verdict.kind),
+        down=verdict.kind is VerdictKind.SILENT,
+    )
+    more = {"wave": wave, "verdict": str(verdict.kind)}
+    return NewEntry(EntryKind.HOST, host, state_json(state) | more)
+
+
+def passed_over_entry(host: str, why: str, wave: int) -> NewEntry:
+    """A host that could not be sampled."""
+    state = HostState(HostPhase.REFUSED, f"is not asked: {why}")
+    return NewEntry(EntryKind.HOST, host, state_json(state) | {"wave": wave})
 
 
 def as_rollout(plan: PullPlan, record: RolloutRecord, entries: Iterable[JournalEntry]) -> Rollout:
@@ -53,8 +108,6 @@ def as_rollout(plan: PullPlan, record: RolloutRecord, entries: Iterable[JournalE
         if entry.kind is EntryKind.WAVE:
             phase = WavePhase(body["phase"])
             waves[int(body["wave"])] = WaveState(phase, entry.at, str(body.get("message", "")))
-        elif entry.kind is EntryKind.NOTE and body.get("kind") == "sample":
-            verdict = VerdictKind(body["verdict"])
-            phase_of = _PHASES.get(verdict, HostPhase.FAILED)
-            states[entry.host] = HostState(phase_of, f"{verdict}: {body.get('message', '')}")
+        elif entry.kind is EntryKind.HOST:
+            states[entry.host] = _STATE.validate_python(body)
     return replace(rollout, states=states, wave_states=waves)

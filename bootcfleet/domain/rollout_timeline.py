@@ -9,8 +9,10 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from bootcfleet.domain.pull_rollout import as_rollout, read_plan
 from bootcfleet.domain.rollout import ENDS, HostPhase, HostState, Rollout
 from bootcfleet.domain.rollout_journal import (
+    PULL,
     EntryKind,
     JournalEntry,
     RolloutRecord,
@@ -120,8 +122,12 @@ def timeline(
 
     Raises `DamagedRolloutError` as `domain/rollout_replay.py` does.
     """
-    first = begin(record)
-    rollout = apply(first, entries)
+    if record.operation == PULL:
+        rollout = as_rollout(read_plan(record), record, entries)
+        first = replace(rollout, states={name: HostState() for name in rollout.names})
+    else:
+        first = begin(record)
+        rollout = apply(first, entries)
     marks = _Marks(first, record.at)
     moments = []
     for entry in entries:

@@ -17,6 +17,7 @@ from bootcfleet import __version__
 from bootcfleet.domain.event import Event
 from bootcfleet.domain.pull import PullState, PullStep, StepKind, next_pull_step, replay
 from bootcfleet.domain.pull_policy import PullPlan, needed
+from bootcfleet.domain.pull_rollout import passed_over_entry, sample_entry
 from bootcfleet.domain.pull_sample import Look, VerdictKind
 from bootcfleet.domain.rollout_journal import (
     REQUESTS,
@@ -60,9 +61,9 @@ class PullRun:
         """Look, decide, act, until it is finished."""
         self._read()
         self.told = {
-            entry.host: str(entry.body.get("verdict"))
+            entry.host: str(entry.body["verdict"])
             for entry in self.entries
-            if entry.kind is EntryKind.NOTE and entry.body.get("kind") == "sample"
+            if entry.kind is EntryKind.HOST and "verdict" in entry.body
         }
         body = {
             "controller": socket.gethostname(),
@@ -164,15 +165,11 @@ class PullRun:
         message = (
             f"{step.reason}: {len(sample)} of {self.plan.followers[rule.name]} hosts are asked"
         )
+        passed = [
+            passed_over_entry(host, why, index + 1) for host, why in chosen.passed_over.items()
+        ]
         self._append(
-            *(
-                NewEntry(
-                    EntryKind.NOTE,
-                    host,
-                    {"kind": "passed-over", "wave": index + 1, "message": why},
-                )
-                for host, why in chosen.passed_over.items()
-            ),
+            *passed,
             self._wave_entry(
                 index,
                 WavePhase.RUNNING,
@@ -182,8 +179,8 @@ class PullRun:
                 sample=sample,
             ),
         )
-        for host, why in chosen.passed_over.items():
-            self._say("host.passed-over", f"is not asked: {why}", host, index)
+        for entry in passed:
+            self._say_host(entry)
         self._say("wave.started", message, "", index, {"sample": list(sample)})
         self.looks = {}
         if move is not None:
@@ -280,30 +277,26 @@ class PullRun:
         if not changed:
             return
         wave = _index(step) + 1
-        self._append(
-            *(
-                NewEntry(
-                    EntryKind.NOTE,
-                    host,
-                    {
-                        "kind": "sample",
-                        "wave": wave,
-                        "verdict": str(verdict.kind),
-                        "message": verdict.message,
-                    },
-                )
-                for host, verdict in changed.items()
-            )
-        )
-        for host, verdict in changed.items():
-            self.told[host] = str(verdict.kind)
-            self._say(f"host.{verdict.kind}", verdict.message, host, wave - 1)
+        entries = [sample_entry(host, verdict, wave) for host, verdict in changed.items()]
+        self._append(*entries)
+        for entry in entries:
+            self.told[entry.host] = str(entry.body["verdict"])
+            self._say_host(entry)
+
+    def _say_host(self, entry: NewEntry) -> None:
+        body = entry.body
+        data = {key: body[key] for key in ("fault", "verdict") if key in body}
+        message = f"{body['phase']}: {body['message']}"
+        self._say(f"host.{body['phase']}", message, entry.host, body["wave"] - 1, data)
 
     def _wave(self, step: PullStep, phase: WavePhase) -> None:
         index = _index(step)
         self._append(self._wave_entry(index, phase, step.reason))
-        kind = "wave.baking" if phase is WavePhase.BAKING else "wave.finished"
-        self._say(kind, step.reason, "", index)
+        if phase is WavePhase.BAKING:
+            bake = self.plan.channels[index].bake
+            self._say("wave.baking", step.reason, "", index, {"seconds": bake})
+        else:
+            self._say("wave.finished", step.reason, "", index)
 
     def _wave_entry(self, index: int, phase: WavePhase, message: str, **more: Any) -> NewEntry:
         name = self.plan.channels[index].name

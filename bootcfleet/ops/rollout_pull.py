@@ -6,19 +6,16 @@ many hosts there are.  Begun here, or taken up again; `ops/pull_run.py` carries 
 
 from __future__ import annotations
 
-from pydantic import TypeAdapter, ValidationError
-
 from bootcfleet.domain.pull import PullState, replay
 from bootcfleet.domain.pull_policy import PullPlan
+from bootcfleet.domain.pull_rollout import plan_body, read_plan
 from bootcfleet.domain.rollout_journal import PULL, RolloutRecord
 from bootcfleet.drivers.rolloutstore import RolloutStore, RolloutTakenError
-from bootcfleet.errors import ChecksFailedError, FleetError, UsageError
+from bootcfleet.errors import ChecksFailedError, UsageError
 from bootcfleet.ops.pull_look import PullTools
 from bootcfleet.ops.pull_plan import promotion
 from bootcfleet.ops.pull_run import PullRun
 from bootcfleet.ops.train import recover
-
-_PLAN = TypeAdapter(PullPlan)
 
 
 def start_pull(tools: PullTools, plan: PullPlan) -> PullState:
@@ -41,7 +38,7 @@ def start_pull(tools: PullTools, plan: PullPlan) -> PullState:
         PULL,
         channels.clock(),
         channels.actor,
-        body=_PLAN.dump_python(plan, mode="json"),
+        body=plan_body(plan),
         about={
             "hosts": sum(plan.wanted(rule) for rule in plan.channels),
             "waves": len(plan.channels),
@@ -76,18 +73,6 @@ def require_first(tools: PullTools, plan: PullPlan) -> None:
             raise ChecksFailedError(
                 f"{result.name}: {result.message}; nothing was moved", hint=result.hint
             )
-
-
-def read_plan(record: RolloutRecord) -> PullPlan:
-    """The plan in a rollout's record.  Raises `FleetError` when it cannot be read."""
-    try:
-        return _PLAN.validate_python(dict(record.body))
-    except ValidationError as error:
-        raise FleetError(
-            f"the plan of the rollout {record.id} cannot be read: a newer bootcfleet wrote it, or "
-            "it was changed",
-            hint="upgrade this bootcfleet",
-        ) from error
 
 
 def read_state(store: RolloutStore, record: RolloutRecord) -> PullState:

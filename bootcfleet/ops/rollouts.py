@@ -157,8 +157,7 @@ def look(rollouts: Rollouts, text: str) -> Look:
 
 def _pulled(record: RolloutRecord, entries: Sequence[JournalEntry]) -> Rollout:
     # They bring channels and registries with them, which no other rollout needs.
-    from bootcfleet.domain.pull_rollout import as_rollout
-    from bootcfleet.ops.rollout_pull import read_plan
+    from bootcfleet.domain.pull_rollout import as_rollout, read_plan
 
     try:
         return as_rollout(read_plan(record), record, entries)

@@ -51,9 +51,9 @@ rollouts:
     pull:
       poll: 1s
       channels:
-        - {{channel: prod-canary, sample: 2, deadline: {deadline}, bake: {bake}}}
+        - {{channel: prod-canary, sample: 2, deadline: 5m, bake: {bake}}}
         - {{channel: prod-1, sample: 2, deadline: {deadline}}}
-        - {{channel: prod, sample: 2, deadline: {deadline}}}
+        - {{channel: prod, sample: 2, deadline: 5m}}
 """
 
 
@@ -119,7 +119,7 @@ def make(
     def made(
         counts: dict[str, int] | None = None,
         *,
-        deadline: str = "60s",
+        deadline: str = "5m",
         bake: str = "1s",
         timer: float | None = 0.3,
     ) -> Rig:
@@ -190,7 +190,7 @@ def test_a_bad_image_goes_no_further_than_the_canary_and_back(make: Make) -> Non
     kinds = [json.loads(line)["kind"] for line in out.splitlines()]
     assert kinds[0] == "rollout.planned"
     assert kinds[-1] == "rollout.finished"
-    assert {"rollout.halted", "wave.put-back", "host.unhealthy"} <= set(kinds)
+    assert {"rollout.halted", "wave.put-back", "host.failed"} <= set(kinds)
     assert "demo-web.service" in json.loads(err.splitlines()[-1])["error"]["message"]
     assert rig.tags() == {"test": "2", **dict.fromkeys(NAMES, "1")}
     rig.wait("prod-canary", "1")
@@ -211,7 +211,7 @@ def test_a_sampled_host_that_is_offline(make: Make) -> None:
     sampled = next(one for one in rig.journal() if one.kind is EntryKind.WAVE).body["sample"]
     assert "prod-canary-h1" not in sampled
     assert len(sampled) == 2
-    assert "prod-1-h0: does not answer: " in out
+    assert "prod-1-h0: failed: does not answer: " in out
     assert rig.tags() == {"test": "2", **dict.fromkeys(NAMES, "1")}
 
 

@@ -13,6 +13,8 @@ from pydantic import TypeAdapter
 
 from bootcfleet.cli.app import run
 from bootcfleet.domain.pull_policy import PullChannel, PullPlan, PullPolicy
+from bootcfleet.domain.pull_rollout import sample_entry
+from bootcfleet.domain.pull_sample import Verdict, VerdictKind
 from bootcfleet.domain.rollout_journal import PULL, EntryKind, NewEntry, RolloutRecord
 from bootcfleet.ops.rollout_pull import read_state
 from bootcfleet.ops.rollouts import Rollouts, open_rollouts
@@ -47,10 +49,12 @@ def rollouts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rollou
         wave = {"wave": 1, "phase": "running", "message": "go", "number": 4, "before": None}
         sample = {"sample": {"web1": base, "web2": base}}
         told = [
-            NewEntry(EntryKind.NOTE, host, {"kind": "sample", "wave": 1, "verdict": verdict,
-                                            "message": "so"})
-            for host, verdict in (("web1", "good"), ("web2", "came-back-old"))
-        ]  # fmt: skip
+            sample_entry(host, Verdict(verdict, "so"), 1)
+            for host, verdict in (
+                ("web1", VerdictKind.GOOD),
+                ("web2", VerdictKind.CAME_BACK_OLD),
+            )
+        ]
         done = {"wave": 1, "phase": "done", "message": "1 of 2 sampled hosts are good"}
         for number, entry in enumerate(
             [
@@ -90,7 +94,7 @@ def test_show(say: Say) -> None:
         "1 of 2 sampled hosts are good",
         "wave 2 (prod) 0 waiting to be approved",
         "HOST WAVE PHASE MESSAGE",
-        "web2 1 failed came-back-old: so",
+        "web2 1 failed so",
     ]
     (row,) = json.loads(say("list", "--json")[1])
     assert (row["operation"], row["hosts"], row["image"]) == ("pull", 503, "web 1.1")
@@ -129,3 +133,12 @@ def test_an_entry_that_is_none_of_ours(say: Say, rollouts: Rollouts) -> None:
     code, out, err = say("show")
     assert (code, out) == (1, "")
     assert err.startswith(f"error: the journal of the rollout {ID} cannot be read\n")
+
+
+def test_the_report(say: Say, tmp_path: Path) -> None:
+    code, out, _ = say("report", "--format", "markdown")
+    assert code == 0
+    assert "prod-canary" in out
+    assert "web2" in out
+    assert say("report", "-o", str(tmp_path / "r.html"))[0] == 0
+    assert "came-back-old" in (tmp_path / "r.html").read_text()

@@ -139,9 +139,9 @@ def test_hosts_that_cannot_be_asked_before_are_replaced(fleet: PullFleet) -> Non
     passed = [
         (entry.host, entry.body["message"])
         for entry in fleet.journal()
-        if entry.kind is EntryKind.NOTE and entry.body["kind"] == "passed-over"
+        if entry.kind is EntryKind.HOST and entry.body["phase"] == "refused"
     ]
-    assert passed == [(order[0], "connection refused")]
+    assert passed == [(order[0], "is not asked: connection refused")]
     assert set(end.channels[0].sample) == set(order[1:])
 
 
