@@ -8,17 +8,32 @@ import typer
 
 from bootcfleet.cli import fleet_enroll, fleet_lock
 from bootcfleet.cli.fleet_options import (
+    Bake,
     Batch,
     BootTimeout,
     Canary,
+    ExecutorAt,
     Groups,
     HostNames,
+    IgnoreWindows,
     InventoryFile,
     Labels,
     MaxFailures,
+    MaxUnavailable,
+    MetricsFile,
+    MetricsListen,
     NoRevert,
+    Offline,
+    OnFailure,
+    OnHalt,
+    Pace,
     Parallel,
+    PolicyName,
+    Retries,
+    Running,
     Selection,
+    SoftReboot,
+    Success,
 )
 from bootcfleet.cli.fleet_truth import drift, facts, preflight
 from bootcfleet.cli.output import DryRunFlag, JsonFlag, YesFlag
@@ -65,12 +80,25 @@ def upgrade(
     inventory: InventoryFile = None,
     labels: Labels = None,
     groups: Groups = None,
-    canary: Canary = "1",
-    batch: Batch = "25%",
-    max_failures: MaxFailures = 0,
-    parallel: Parallel = 50,
+    policy: PolicyName = None,
+    canary: Canary = None,
+    batch: Batch = None,
+    success: Success = None,
+    bake: Bake = None,
+    max_failures: MaxFailures = None,
+    max_unavailable: MaxUnavailable = None,
+    offline: Offline = None,
+    retries: Retries = None,
+    boot_timeout: BootTimeout = None,
+    on_failure: OnFailure = None,
     no_revert: NoRevert = False,
-    boot_timeout: BootTimeout = 900,
+    on_halt: OnHalt = None,
+    soft_reboot: SoftReboot = None,
+    ignore_windows: IgnoreWindows = False,
+    parallel: Parallel = 50,
+    executor: ExecutorAt = None,
+    metrics_file: MetricsFile = None,
+    metrics_listen: MetricsListen = None,
     dry_run: DryRunFlag = False,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
@@ -81,14 +109,28 @@ def upgrade(
     booted digest, run the health checks; the canary first, then in batches.
     A host whose checks fail goes back to the deployment it came from.
     """
-    from bootcfleet.cli.fleet_run import Pace, move
+    from bootcfleet.cli.fleet_move import Move, move
     from bootcfleet.domain.rollout import Operation
 
-    pace = Pace(canary, batch, max_failures, not no_revert, boot_timeout, parallel)
-    selection = Selection(inventory, labels, groups, hosts)
-    raise typer.Exit(
-        move(Operation.UPGRADE, selection, pace, dry_run=dry_run, yes=yes, as_json=as_json)
+    pace = Pace(
+        policy=policy,
+        canary=canary,
+        batch=batch,
+        success=success,
+        bake=bake,
+        max_failures=max_failures,
+        max_unavailable=max_unavailable,
+        offline=offline,
+        retries=retries,
+        boot_timeout=boot_timeout,
+        on_failure="leave" if no_revert else on_failure,
+        on_halt=on_halt,
+        soft_reboot=soft_reboot,
+        windows=not ignore_windows,
     )
+    running = Running(parallel, metrics_file, metrics_listen, executor, dry_run, yes, as_json)
+    selection = Selection(inventory, labels, groups, hosts)
+    raise typer.Exit(move(Move(Operation.UPGRADE), selection, pace, running))
 
 
 @app.command()
@@ -98,12 +140,25 @@ def switch(
     inventory: InventoryFile = None,
     labels: Labels = None,
     groups: Groups = None,
-    canary: Canary = "1",
-    batch: Batch = "25%",
-    max_failures: MaxFailures = 0,
-    parallel: Parallel = 50,
+    policy: PolicyName = None,
+    canary: Canary = None,
+    batch: Batch = None,
+    success: Success = None,
+    bake: Bake = None,
+    max_failures: MaxFailures = None,
+    max_unavailable: MaxUnavailable = None,
+    offline: Offline = None,
+    retries: Retries = None,
+    boot_timeout: BootTimeout = None,
+    on_failure: OnFailure = None,
     no_revert: NoRevert = False,
-    boot_timeout: BootTimeout = 900,
+    on_halt: OnHalt = None,
+    soft_reboot: SoftReboot = None,
+    ignore_windows: IgnoreWindows = False,
+    parallel: Parallel = 50,
+    executor: ExecutorAt = None,
+    metrics_file: MetricsFile = None,
+    metrics_listen: MetricsListen = None,
     dry_run: DryRunFlag = False,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
@@ -112,22 +167,28 @@ def switch(
 
     A tag keeps them following it; a digest pins them until the next switch.
     """
-    from bootcfleet.cli.fleet_run import Pace, move
+    from bootcfleet.cli.fleet_move import Move, move
     from bootcfleet.domain.rollout import Operation
 
-    pace = Pace(canary, batch, max_failures, not no_revert, boot_timeout, parallel)
-    selection = Selection(inventory, labels, groups, hosts)
-    raise typer.Exit(
-        move(
-            Operation.SWITCH,
-            selection,
-            pace,
-            image=image,
-            dry_run=dry_run,
-            yes=yes,
-            as_json=as_json,
-        )
+    pace = Pace(
+        policy=policy,
+        canary=canary,
+        batch=batch,
+        success=success,
+        bake=bake,
+        max_failures=max_failures,
+        max_unavailable=max_unavailable,
+        offline=offline,
+        retries=retries,
+        boot_timeout=boot_timeout,
+        on_failure="leave" if no_revert else on_failure,
+        on_halt=on_halt,
+        soft_reboot=soft_reboot,
+        windows=not ignore_windows,
     )
+    running = Running(parallel, metrics_file, metrics_listen, executor, dry_run, yes, as_json)
+    selection = Selection(inventory, labels, groups, hosts)
+    raise typer.Exit(move(Move(Operation.SWITCH, image), selection, pace, running))
 
 
 @app.command()
@@ -136,11 +197,22 @@ def rollback(
     inventory: InventoryFile = None,
     labels: Labels = None,
     groups: Groups = None,
-    canary: Canary = "1",
-    batch: Batch = "25%",
-    max_failures: MaxFailures = 0,
+    policy: PolicyName = None,
+    canary: Canary = None,
+    batch: Batch = None,
+    success: Success = None,
+    bake: Bake = None,
+    max_failures: MaxFailures = None,
+    max_unavailable: MaxUnavailable = None,
+    offline: Offline = None,
+    retries: Retries = None,
+    boot_timeout: BootTimeout = None,
+    soft_reboot: SoftReboot = None,
+    ignore_windows: IgnoreWindows = False,
     parallel: Parallel = 50,
-    boot_timeout: BootTimeout = 900,
+    executor: ExecutorAt = None,
+    metrics_file: MetricsFile = None,
+    metrics_listen: MetricsListen = None,
     dry_run: DryRunFlag = False,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
@@ -149,14 +221,26 @@ def rollback(
 
     /etc goes back to that deployment's too, and a staged update is discarded.
     """
-    from bootcfleet.cli.fleet_run import Pace, move
+    from bootcfleet.cli.fleet_move import Move, move
     from bootcfleet.domain.rollout import Operation
 
-    pace = Pace(canary, batch, max_failures, False, boot_timeout, parallel)
-    selection = Selection(inventory, labels, groups, hosts)
-    raise typer.Exit(
-        move(Operation.ROLLBACK, selection, pace, dry_run=dry_run, yes=yes, as_json=as_json)
+    pace = Pace(
+        policy=policy,
+        canary=canary,
+        batch=batch,
+        success=success,
+        bake=bake,
+        max_failures=max_failures,
+        max_unavailable=max_unavailable,
+        offline=offline,
+        retries=retries,
+        boot_timeout=boot_timeout,
+        soft_reboot=soft_reboot,
+        windows=not ignore_windows,
     )
+    running = Running(parallel, metrics_file, metrics_listen, executor, dry_run, yes, as_json)
+    selection = Selection(inventory, labels, groups, hosts)
+    raise typer.Exit(move(Move(Operation.ROLLBACK), selection, pace, running))
 
 
 @app.command()
@@ -165,34 +249,51 @@ def reboot(
     inventory: InventoryFile = None,
     labels: Labels = None,
     groups: Groups = None,
-    canary: Canary = "1",
-    batch: Batch = "25%",
-    max_failures: MaxFailures = 0,
+    policy: PolicyName = None,
+    canary: Canary = None,
+    batch: Batch = None,
+    success: Success = None,
+    bake: Bake = None,
+    max_failures: MaxFailures = None,
+    max_unavailable: MaxUnavailable = None,
+    offline: Offline = None,
+    retries: Retries = None,
+    boot_timeout: BootTimeout = None,
+    soft_reboot: SoftReboot = None,
+    ignore_windows: IgnoreWindows = False,
     parallel: Parallel = 50,
+    executor: ExecutorAt = None,
+    metrics_file: MetricsFile = None,
+    metrics_listen: MetricsListen = None,
     apply_staged: Annotated[
         bool, typer.Option("--apply-staged", help="Reboot into a staged update too.")
     ] = False,
-    boot_timeout: BootTimeout = 900,
     dry_run: DryRunFlag = False,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Reboot hosts into the deployment that they run, in waves, with health checks."""
-    from bootcfleet.cli.fleet_run import Pace, move
+    from bootcfleet.cli.fleet_move import Move, move
     from bootcfleet.domain.rollout import Operation
 
-    pace = Pace(canary, batch, max_failures, False, boot_timeout, parallel)
+    pace = Pace(
+        policy=policy,
+        canary=canary,
+        batch=batch,
+        success=success,
+        bake=bake,
+        max_failures=max_failures,
+        max_unavailable=max_unavailable,
+        offline=offline,
+        retries=retries,
+        boot_timeout=boot_timeout,
+        soft_reboot=soft_reboot,
+        windows=not ignore_windows,
+    )
+    running = Running(parallel, metrics_file, metrics_listen, executor, dry_run, yes, as_json)
     selection = Selection(inventory, labels, groups, hosts)
     raise typer.Exit(
-        move(
-            Operation.REBOOT,
-            selection,
-            pace,
-            apply_staged=apply_staged,
-            dry_run=dry_run,
-            yes=yes,
-            as_json=as_json,
-        )
+        move(Move(Operation.REBOOT, apply_staged=apply_staged), selection, pace, running)
     )
 
 

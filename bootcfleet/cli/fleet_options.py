@@ -32,20 +32,157 @@ HostNames = Annotated[
     list[str] | None,
     typer.Argument(help="Host names or globs; all hosts without any.", show_default=False),
 ]
-Canary = Annotated[
-    str, typer.Option(help="Hosts that go first, a count or a percentage; 0 for none.")
-]
-Batch = Annotated[str, typer.Option(help="Hosts of a wave, a count or a percentage of all.")]
-MaxFailures = Annotated[int, typer.Option(help="Halt when more hosts than this failed.", min=0)]
 Parallel = Annotated[
     int, typer.Option("--parallel", "-p", help="Hosts worked on at once.", min=1, max=1000)
 ]
 
+PolicyName = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        help="A policy of `rollouts:` in bootcfleet.yaml; `default` where the project has one.",
+        rich_help_panel="Policy",
+        show_default=False,
+    ),
+]
+Canary = Annotated[
+    str | None,
+    typer.Option(
+        help="Hosts that go first, a count or a percentage; 0 for none. Default: 1.",
+        rich_help_panel="Policy",
+        show_default=False,
+    ),
+]
+Batch = Annotated[
+    str | None,
+    typer.Option(
+        help="Hosts of a wave, a count or a percentage of all. Default: 25%.",
+        rich_help_panel="Policy",
+        show_default=False,
+    ),
+]
+Success = Annotated[
+    str | None,
+    typer.Option(
+        help="Least percentage of a wave's hosts that must end well.",
+        rich_help_panel="Policy",
+        show_default=False,
+    ),
+]
+Bake = Annotated[
+    str | None,
+    typer.Option(
+        help="How long a wave is watched before the next: 30m.",
+        rich_help_panel="Policy",
+        show_default=False,
+    ),
+]
+MaxFailures = Annotated[
+    str | None,
+    typer.Option(
+        help="Halt when more hosts than this failed; a count or a percentage. Default: 0.",
+        rich_help_panel="Policy",
+        show_default=False,
+    ),
+]
+MaxUnavailable = Annotated[
+    str | None,
+    typer.Option(
+        help="Hosts that may be away at once, a count or a percentage.",
+        rich_help_panel="Policy",
+        show_default=False,
+    ),
+]
+Offline = Annotated[
+    str | None,
+    typer.Option(
+        help="How long to stay open for hosts that cannot be reached: 12h.",
+        rich_help_panel="Policy",
+        show_default=False,
+    ),
+]
+Retries = Annotated[
+    int | None,
+    typer.Option(
+        help="How often what may pass is tried again. Default: 3.",
+        rich_help_panel="Policy",
+        show_default=False,
+        min=0,
+    ),
+]
 BootTimeout = Annotated[
-    float, typer.Option(help="Seconds until a rebooting host counts as lost.", min=1)
+    float | None,
+    typer.Option(
+        help="Seconds until a rebooting host counts as lost. Default: 900.",
+        rich_help_panel="Policy",
+        show_default=False,
+    ),
+]
+OnFailure = Annotated[
+    str | None,
+    typer.Option(
+        help="A host that is not healthy: rollback, queue-rollback or leave. Default: rollback.",
+        rich_help_panel="Policy",
+        show_default=False,
+    ),
+]
+OnHalt = Annotated[
+    str | None,
+    typer.Option(
+        help="Hosts that were updated, when the rollout halts: leave or rollback. Default: leave.",
+        rich_help_panel="Policy",
+        show_default=False,
+    ),
+]
+SoftReboot = Annotated[
+    str | None,
+    typer.Option(
+        help="Restart userspace alone where the host can: auto or never. Default: never.",
+        rich_help_panel="Policy",
+        show_default=False,
+    ),
+]
+IgnoreWindows = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-windows",
+        help="Reboot now, whatever the policy's maintenance windows say.",
+        rich_help_panel="Policy",
+    ),
 ]
 NoRevert = Annotated[
-    bool, typer.Option("--no-revert", help="Leave a host with failed checks on the new image.")
+    bool,
+    typer.Option(
+        "--no-revert",
+        help="The same as --on-failure leave.",
+        rich_help_panel="Policy",
+    ),
+]
+MetricsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--metrics-file",
+        help="Keep Prometheus metrics in this file, for node_exporter's textfile collector.",
+        rich_help_panel="Telling others",
+        show_default=False,
+    ),
+]
+MetricsListen = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics-listen",
+        help="Serve Prometheus metrics at ADDRESS:PORT while the rollout runs.",
+        rich_help_panel="Telling others",
+        show_default=False,
+    ),
+]
+ExecutorAt = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        help="Where SSH runs: dask://HOST:PORT spreads it over a Dask cluster.",
+        show_default=False,
+    ),
 ]
 
 
@@ -57,3 +194,36 @@ class Selection:
     labels: list[str] | None
     groups: list[str] | None
     patterns: list[str] | None
+
+
+@dataclass(frozen=True)
+class Pace:
+    """The options that say how a rollout goes; None leaves it to the policy."""
+
+    policy: str | None = None
+    canary: str | None = None
+    batch: str | None = None
+    success: str | None = None
+    bake: str | None = None
+    max_failures: str | None = None
+    max_unavailable: str | None = None
+    offline: str | None = None
+    retries: int | None = None
+    boot_timeout: float | None = None
+    on_failure: str | None = None
+    on_halt: str | None = None
+    soft_reboot: str | None = None
+    windows: bool = True
+
+
+@dataclass(frozen=True)
+class Running:
+    """The options that say how the controller works."""
+
+    parallel: int = 50
+    metrics_file: Path | None = None
+    metrics_listen: str | None = None
+    executor: str | None = None
+    dry_run: bool = False
+    yes: bool = False
+    as_json: bool = False

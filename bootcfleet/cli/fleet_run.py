@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from bootcfleet.cli.fleet_options import Selection
 from bootcfleet.cli.fleet_view import (
-    plan_json,
-    rollout_json,
-    show_plan,
-    show_rollout,
     status_table,
 )
 from bootcfleet.cli.output import Output, ask_secret
-from bootcfleet.cli.progress import HostProgress
 from bootcfleet.domain.inventory import Host
-from bootcfleet.domain.limit import Limit
-from bootcfleet.domain.reference import ImageRef
-from bootcfleet.domain.rollout import FAILURES, HostPhase, Operation
-from bootcfleet.domain.rollout_policy import Budgets, OnFailure, RolloutPolicy, Timeouts
 from bootcfleet.drivers.command import CommandResult
 from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.errors import ExitCode, FleetError, HostError
@@ -31,33 +20,10 @@ from bootcfleet.ops import connect
 from bootcfleet.ops import fleet as fleet_ops
 from bootcfleet.ops.audit import recorder
 from bootcfleet.ops.project import LoadedProject, find_project
-from bootcfleet.ops.rollout_plan import plan_rollout
-from bootcfleet.ops.rollout_record import carry_out, raise_if_halted
 
 
-@dataclass(frozen=True)
-class Pace:
-    """The options that say how fast a rollout goes and when it stops."""
-
-    canary: str
-    batch: str
-    max_failures: int
-    revert: bool
-    boot_timeout: float
-    parallel: int
-
-    def policy(self) -> RolloutPolicy:
-        """The policy that they name.  Raises `UsageError`."""
-        return RolloutPolicy(
-            canary=None if self.canary.strip() in {"0", "0%"} else Limit.parse(self.canary),
-            batch=Limit.parse(self.batch),
-            budgets=Budgets(max_failures=Limit(self.max_failures)),
-            on_failure=OnFailure.ROLLBACK if self.revert else OnFailure.LEAVE,
-            timeouts=Timeouts(boot=self.boot_timeout),
-        )
-
-
-def _hosts(selection: Selection) -> tuple[LoadedProject | None, tuple[Host, ...]]:
+def selected(selection: Selection) -> tuple[LoadedProject | None, tuple[Host, ...]]:
+    """The project, if this is one, and the hosts that are selected.  Raises `UsageError`."""
     loaded = find_project()
     path = connect.inventory_path(selection.inventory, loaded)
     _, hosts = connect.select(
@@ -69,7 +35,7 @@ def _hosts(selection: Selection) -> tuple[LoadedProject | None, tuple[Host, ...]
 def show_hosts(selection: Selection, *, as_json: bool) -> None:
     """List the selected hosts."""
     output = Output(as_json=as_json)
-    _, hosts = _hosts(selection)
+    _, hosts = selected(selection)
     if as_json:
         output.json(
             [
@@ -109,7 +75,7 @@ def show_status(
 ) -> int:
     """Print the status of the hosts, once or until ^C; the exit code."""
     output = Output(as_json=as_json)
-    _, hosts = _hosts(selection)
+    _, hosts = selected(selection)
     fleet = connect.over_ssh(hosts, ask_secret)
     client = RegistryClient() if registry else None
     try:
@@ -145,7 +111,7 @@ def run_command(
 ) -> bool:
     """Run a command on the hosts and print what each said; whether all ended with 0."""
     output = Output(as_json=as_json)
-    loaded, hosts = _hosts(selection)
+    loaded, hosts = selected(selection)
     fleet = connect.over_ssh(hosts, ask_secret)
     outcomes: dict[str, Any] = {}
 
@@ -204,71 +170,3 @@ def run_command(
                 details={"hosts": outcomes},
             )
     return good
-
-
-def move(
-    operation: Operation,
-    selection: Selection,
-    pace: Pace,
-    *,
-    image: str | None = None,
-    apply_staged: bool = False,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-) -> int:
-    """Plan, show, confirm, carry out, report; the exit code."""
-    # Brings the templates' language with it, which no other fleet command needs.
-    from bootcfleet.ops.hostcheck import by_origin, host_checks
-
-    output = Output(as_json=as_json)
-    policy = pace.policy()
-    target = ImageRef.parse(image) if image else None
-    loaded, hosts = _hosts(selection)
-    fleet = connect.over_ssh(hosts, ask_secret)
-    try:
-        now = datetime.now(UTC)
-        plan = plan_rollout(
-            fleet,
-            operation,
-            policy,
-            rollout_id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
-            resolve=RegistryClient().resolve,
-            image=target,
-            apply_staged=apply_staged,
-            parallel=pace.parallel,
-        )
-        checks = host_checks(loaded, plan, fleet)
-        fleet.give_checks({host: own.checks for host, own in checks.items()})
-        if as_json:
-            show = output.json if dry_run else output.json_line
-            counts = {host: len(own.checks) for host, own in checks.items()}
-            show({"kind": "rollout.planned", **plan_json(plan), "image_checks": counts})
-        else:
-            show_plan(output, plan)
-            for line in by_origin(checks):
-                output.line(line)
-        refused = plan.rollout.count(HostPhase.REFUSED) > 0
-        if dry_run or not plan.moving:
-            return ExitCode.FAILED if refused else ExitCode.DONE
-        noun = "host" if len(plan.moving) == 1 else "hosts"
-        output.confirm(f"{operation} {len(plan.moving)} {noun}?", yes=yes)
-        with recorder(loaded) as record, HostProgress(output, len(plan.moving)) as progress:
-            end = carry_out(
-                plan,
-                fleet,
-                record=record,
-                emit=progress.event,
-                parallel=pace.parallel,
-                sleep=time.sleep,
-                monotonic=time.monotonic,
-            )
-    finally:
-        fleet.close()
-    if as_json:
-        output.json_line({"kind": "rollout.finished", **rollout_json(end)})
-    else:
-        show_rollout(output, end)
-    raise_if_halted(end)
-    bad = end.count(*FAILURES, HostPhase.REFUSED)
-    return ExitCode.FAILED if bad else ExitCode.DONE

@@ -103,10 +103,10 @@ def show_plan(output: Output, plan: Plan) -> None:
     ]
     if rows:
         output.table(["WAVE", "HOST", "PLAN"], rows)
-    for phase in (HostPhase.UNCHANGED, HostPhase.REFUSED):
+    for phase in (HostPhase.UNCHANGED, HostPhase.DEFERRED, HostPhase.REFUSED):
         for host, state in rollout.states.items():
             if state.phase is phase:
-                word = "unchanged" if phase is HostPhase.UNCHANGED else "refused"
+                word = str(phase)
                 output.line(f"{word}: {host}: {state.message}")
     if not rows:
         output.line("nothing to do")

@@ -1,18 +1,18 @@
-"""What to do next with the hosts of a rollout: a pure function of intent and truth.
+"""What to do next with one host of a rollout: a pure function of intent and truth.
 
-`next_actions` never looks at "the step we were at".  After a crash the states
-come back from the journal, the hosts are observed again, and the same function
-says how to go on, without a reboot too many.  The loop around it is
-`ops/rollout.py`.
+`decide` never looks at "the step we were at".  After a crash the state comes back from the
+journal, the host is observed again, and the same function says how to go on, without a
+reboot too many.  Whether it may be done now (budgets, windows, pauses) is
+`domain/rollout_step.py`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import assert_never
+from dataclasses import replace
 
+from bootcfleet.domain.action import Action, ActionKind
+from bootcfleet.domain.hostevidence import HostEvidence
+from bootcfleet.domain.outcome import explain
 from bootcfleet.domain.rollout import (
     HostPhase,
     HostState,
@@ -24,209 +24,252 @@ from bootcfleet.domain.rollout import (
 from bootcfleet.domain.rollout_policy import OnFailure
 from bootcfleet.errors import HostFault
 
-
-class ActionKind(StrEnum):
-    """What the controller can do with a host."""
-
-    OBSERVE = "observe"
-    STAGE = "stage"
-    QUEUE_ROLLBACK = "queue-rollback"
-    REBOOT = "reboot"
-    CHECK = "check"
-    CONCLUDE = "conclude"
+#: Before its reboot nothing was done to a host that somebody else could have undone.
+_BEFORE_REBOOT = frozenset(
+    {HostPhase.PENDING, HostPhase.STAGING, HostPhase.STAGED, HostPhase.DRAINING}
+)
 
 
-@dataclass(frozen=True)
-class Action:
-    """Do `kind` with `host`, for `reason`; `state` is the intent to write down before."""
-
-    kind: ActionKind
-    host: str
-    reason: str
-    state: HostState
-
-
-def next_actions(rollout: Rollout, observed: Mapping[str, Observation]) -> tuple[Action, ...]:
-    """What to do now, for every host of the wave that is under way.
-
-    A halted rollout finishes what it has begun (a host in the middle is not
-    abandoned) and skips the rest, of all waves.  The caller leaves out hosts
-    that an action is already running on.  Linear in the hosts of the wave.
-    """
-    if rollout.halted is not None:
-        hosts = tuple(host for wave in rollout.waves for host in wave.hosts)
-    else:
-        wave = rollout.wave
-        hosts = wave.hosts if wave else ()
-    actions = []
-    for host in hosts:
-        state = rollout.state(host)
-        if state.ended:
-            continue
-        if rollout.halted is not None and state.phase is HostPhase.PENDING:
-            skipped = HostState(HostPhase.SKIPPED, "not begun: the rollout halted")
-            actions.append(Action(ActionKind.CONCLUDE, host, "the rollout halted", skipped))
-        else:
-            actions.append(decide(rollout, host, state, observed.get(host)))
-    return tuple(actions)
-
-
-def decide(rollout: Rollout, host: str, state: HostState, seen: Observation | None) -> Action:
+def decide(rollout: Rollout, host: str, seen: Observation | None) -> Action:
     """The next action for one host that has not ended."""
-    target = rollout.targets[host]
+    state = rollout.state(host)
+    target = rollout.targets.get(host)
+    if target is None or state.phase is HostPhase.DEFERRED:
+        return Action(ActionKind.PLAN, host, "it could not be asked before", state)
+    if state.phase is HostPhase.UNDRAINING:
+        return Action(ActionKind.UNDRAIN, host, "it is drained", state)
     if seen is None:
         return Action(ActionKind.OBSERVE, host, "its state is not known", state)
-    if state.phase is HostPhase.REVERTING:
-        return _revert(host, target, state, seen)
+    if state.phase is HostPhase.REVERTING or state.then is HostPhase.REVERTING:
+        return _revert(rollout, target, state, seen)
     if seen.boot_id != target.boot_id:
-        return _after_reboot(host, target, seen)
-    if rollout.operation is Operation.ROLLBACK:
-        return _before_rollback(host, target, state, seen)
-    if rollout.operation is Operation.REBOOT:
-        return _reboot(host, "asked for")
-    return _before_reboot(host, target, state, seen)
-
-
-def _before_reboot(host: str, target: Target, state: HostState, seen: Observation) -> Action:
-    """Upgrade and switch, in the boot in which the plan was made."""
-    if seen.rollback_queued:
-        return _fail(
-            host,
-            HostFault.WRONG_DIGEST,
-            "a rollback is queued for the next boot, so a reboot would not boot the update",
-        )
-    if seen.staged in target.accepted:
-        return _reboot(host, f"{_short(seen.staged)} is staged and is the planned digest")
-    if seen.staged is None and seen.booted in target.accepted:
-        return _end(host, HostPhase.UNCHANGED, f"already runs {_short(seen.booted)}")
-    if state.phase is HostPhase.PENDING:
-        intent = HostState(HostPhase.STAGING)
-        return Action(ActionKind.STAGE, host, target.reason, intent)
-    if state.phase is HostPhase.STAGING and seen.staged is None:
-        if state.attempted:
-            return _fail(
-                host,
-                HostFault.WRONG_DIGEST,
-                f"bootc staged nothing; it still runs {_short(seen.booted)} and the plan is "
-                f"{_planned(target)}",
-            )
-        return Action(ActionKind.STAGE, host, target.reason, HostState(HostPhase.STAGING))
-    return _fail(
-        host,
-        HostFault.WRONG_DIGEST,
-        f"staged {_short(seen.staged)} instead of the planned {_planned(target)}: the tag moved "
-        "since the plan, or somebody else staged it; the host was not rebooted",
-    )
-
-
-def _before_rollback(host: str, target: Target, state: HostState, seen: Observation) -> Action:
-    """Rollback, in the boot in which the plan was made.
-
-    ``bootc rollback`` toggles: called twice it reverts the queued rollback (field
-    note), so it is never sent when one is queued.
-    """
-    if seen.rollback not in target.accepted:
-        return _fail(
-            host,
-            HostFault.WRONG_DIGEST,
-            f"the rollback slot holds {_short(seen.rollback)} and no longer {_planned(target)}",
-        )
-    if seen.rollback_queued:
-        return _reboot(host, f"the rollback to {_short(seen.rollback)} is queued")
-    if state.attempted:
-        return _fail(host, HostFault.NO_ROLLBACK, "bootc did not queue the rollback")
-    return Action(ActionKind.QUEUE_ROLLBACK, host, target.reason, HostState(HostPhase.STAGING))
-
-
-def _after_reboot(host: str, target: Target, seen: Observation) -> Action:
-    """The host is in another boot than the plan's: what did it boot?"""
-    if seen.booted in target.accepted:
-        return Action(
-            ActionKind.CHECK,
-            host,
-            f"runs {_short(seen.booted)} in a new boot",
-            HostState(HostPhase.CHECKING),
-        )
-    if seen.booted == target.before:
-        return _fail(
-            host,
-            HostFault.CAME_BACK_OLD,
-            f"came back on its old deployment {_short(seen.booted)} instead of "
-            f"{_planned(target)}: the new one did not boot, or greenboot rolled it back",
-        )
-    return _fail(
-        host,
-        HostFault.WRONG_DIGEST,
-        f"came back on {_short(seen.booted)}, which is neither the planned {_planned(target)} nor "
-        f"its old {_short(target.before)}: somebody else moved it",
-    )
-
-
-def _revert(host: str, target: Target, state: HostState, seen: Observation) -> Action:
-    """Back to where it came from, because its checks failed in `bad_boot_id`."""
-    why = state.message
-    if seen.boot_id != state.bad_boot_id:
-        if seen.booted == target.before:
-            message = f"{why}; went back to {_short(seen.booted)}"
-            return _conclude(host, replace(state, phase=HostPhase.ROLLED_BACK, message=message))
-        message = f"{why}; then came back on {_short(seen.booted)}, not on its old deployment"
-        return _conclude(host, replace(state, phase=HostPhase.FAILED, message=message))
-    if seen.rollback_queued:
-        return Action(ActionKind.REBOOT, host, "the rollback is queued", state)
-    if seen.rollback != target.before or target.before is None:
-        message = f"{why}; and it cannot go back: its rollback slot holds {_short(seen.rollback)}"
-        return _conclude(host, replace(state, phase=HostPhase.FAILED, message=message))
-    return Action(ActionKind.QUEUE_ROLLBACK, host, why, state)
+        return _after_reboot(rollout, target, state, seen)
+    match rollout.operation:
+        case Operation.ROLLBACK:
+            return _before_rollback(rollout, target, state, seen)
+        case Operation.REBOOT:
+            return _to_reboot(rollout, target, state, "asked for")
+        case _:
+            return _before_reboot(rollout, target, state, seen)
 
 
 def judge_checks(
     rollout: Rollout, host: str, seen: Observation, failures: tuple[str, ...]
 ) -> HostState:
     """The state of a host whose health checks have run; `failures` names those that failed."""
+    state = rollout.state(host)
+    if state.phase is HostPhase.REVERTING:
+        return _judge_back(state, seen, failures)
     if not failures:
-        return HostState(HostPhase.UPDATED, f"runs {_short(seen.booted)}, healthy")
-    message = f"{_short(seen.booted)} is not healthy: {failures[0]}"
-    going_back = HostState(
+        return ended(state, HostPhase.UPDATED, f"runs {short(seen.booted)}, healthy")
+    return sick(rollout, host, seen, failures)
+
+
+def sick(rollout: Rollout, host: str, seen: Observation, failures: tuple[str, ...]) -> HostState:
+    """The state of a host that is not healthy with what it was made to boot."""
+    state = rollout.state(host)
+    forward = rollout.operation in (Operation.UPGRADE, Operation.SWITCH)
+    moved = rollout.targets[host].before != seen.booted
+    # Going back from a rollback or reboot would mean forward, to what the admin has just left.
+    leave = rollout.policy.on_failure is OnFailure.LEAVE or not (forward and moved)
+    return HostState(
         HostPhase.REVERTING,
-        message,
+        f"{short(seen.booted)} is not healthy: {failures[0]}",
         fault=HostFault.HEALTH_FAILED,
         bad_boot_id=seen.boot_id,
         evidence=failures,
+        drained=state.drained,
+        down=True,
+        then=HostPhase.FAILED if leave else None,
     )
-    match rollout.operation:
-        case Operation.UPGRADE | Operation.SWITCH:
-            if (
-                rollout.policy.on_failure is OnFailure.ROLLBACK
-                and rollout.targets[host].before != seen.booted
-            ):
-                return going_back
-            return replace(going_back, phase=HostPhase.FAILED)
-        case Operation.ROLLBACK | Operation.REBOOT:
-            # Going back would mean forward, to what the admin has just left.
-            return replace(going_back, phase=HostPhase.FAILED)
-        case _ as never:
-            assert_never(never)
 
 
-def _reboot(host: str, reason: str) -> Action:
-    return Action(ActionKind.REBOOT, host, reason, HostState(HostPhase.REBOOTING))
+def going_back(state: HostState, seen: Observation, why: str) -> HostState:
+    """The state of a host that was updated well and goes back with the rest of the rollout."""
+    return HostState(HostPhase.REVERTING, why, bad_boot_id=seen.boot_id, drained=state.drained)
 
 
-def _end(host: str, phase: HostPhase, message: str) -> Action:
-    return _conclude(host, HostState(phase, message))
+def given_up(state: HostState, why: str) -> HostState:
+    """The state of a host that is left as it was before its reboot, because the rollout halted."""
+    return ended(replace(state, fault=None), HostPhase.SKIPPED, why)
 
 
-def _fail(host: str, fault: HostFault, message: str) -> Action:
-    return _conclude(host, HostState(HostPhase.FAILED, message, fault=fault))
+def _before_reboot(rollout: Rollout, target: Target, state: HostState, seen: Observation) -> Action:
+    """Upgrade and switch, in the boot in which the plan was made."""
+    host = target.host
+    if seen.rollback_queued:
+        return _fail(
+            host,
+            state,
+            HostFault.WRONG_DIGEST,
+            "a rollback is queued for the next boot, so a reboot would not boot the update",
+        )
+    if seen.staged in target.accepted:
+        return _to_reboot(
+            rollout, target, state, f"{short(seen.staged)} is staged and is the planned digest"
+        )
+    if seen.staged is None and seen.booted in target.accepted:
+        return _conclude(
+            host, ended(state, HostPhase.UNCHANGED, f"already runs {short(seen.booted)}")
+        )
+    staging = replace(state, phase=HostPhase.STAGING, message=target.reason)
+    if state.phase is HostPhase.PENDING:
+        return Action(ActionKind.STAGE, host, target.reason, staging)
+    if state.phase is HostPhase.STAGING and not state.attempted:
+        return Action(ActionKind.STAGE, host, target.reason, staging)
+    # Once its phase is past staging, the planned digest was seen there.
+    was_staged = state.phase is not HostPhase.STAGING
+    before = replace(seen, staged=min(target.accepted)) if was_staged else None
+    fault, message = explain(target, before, seen, None)
+    return _fail(host, state, fault, message)
+
+
+def _before_rollback(
+    rollout: Rollout, target: Target, state: HostState, seen: Observation
+) -> Action:
+    """Rollback, in the boot in which the plan was made.
+
+    ``bootc rollback`` toggles: called twice it reverts the queued rollback (field
+    note), so it is never sent when one is queued.
+    """
+    host = target.host
+    if seen.rollback not in target.accepted:
+        return _fail(
+            host,
+            state,
+            HostFault.WRONG_DIGEST,
+            f"the rollback slot holds {short(seen.rollback)} and no longer {planned(target)}",
+        )
+    if seen.rollback_queued:
+        return _to_reboot(
+            rollout, target, state, f"the rollback to {short(seen.rollback)} is queued"
+        )
+    if state.attempted:
+        return _fail(host, state, HostFault.NO_ROLLBACK, "bootc did not queue the rollback")
+    staging = replace(state, phase=HostPhase.STAGING, message=target.reason)
+    return Action(ActionKind.QUEUE_ROLLBACK, host, target.reason, staging)
+
+
+def _to_reboot(rollout: Rollout, target: Target, state: HostState, why: str) -> Action:
+    """A host whose next boot is the planned one: wait for its turn, drain it, reboot it."""
+    host = target.host
+    fresh = replace(state, tries=0, not_before=None, message=why, fault=None)
+    if state.phase in (HostPhase.PENDING, HostPhase.STAGING):
+        return _conclude(host, replace(fresh, phase=HostPhase.STAGED))
+    if rollout.policy.drain and state.phase is not HostPhase.REBOOTING:
+        # From here on it is to be undrained, however far the hooks come.
+        draining = replace(_in(state, HostPhase.DRAINING, why), drained=True)
+        return Action(ActionKind.DRAIN, host, why, draining)
+    return Action(ActionKind.REBOOT, host, why, _in(state, HostPhase.REBOOTING, why))
+
+
+def _after_reboot(rollout: Rollout, target: Target, state: HostState, seen: Observation) -> Action:
+    """The host is in another boot than the plan's: what did it boot?"""
+    host = target.host
+    if seen.booted in target.accepted and not seen.staged:
+        why = f"runs {short(seen.booted)} in a new boot"
+        return Action(ActionKind.CHECK, host, why, _in(state, HostPhase.CHECKING, why))
+    if state.phase in _BEFORE_REBOOT:
+        # Not by us: its plan was for the boot before.
+        why = "it was rebooted by somebody else"
+        return Action(ActionKind.PLAN, host, why, _in(state, HostPhase.DEFERRED, why))
+    if seen.booted in target.accepted:
+        why = f"runs {short(seen.booted)} in a new boot, and has {short(seen.staged)} staged"
+        return Action(ActionKind.CHECK, host, why, _in(state, HostPhase.CHECKING, why))
+    if host not in rollout.evidence:
+        return Action(ActionKind.EVIDENCE, host, "it did not boot what was planned", state)
+    fault, message = explain(target, None, seen, _evidence(rollout, host))
+    return _fail(host, state, fault, message)
+
+
+def _revert(rollout: Rollout, target: Target, state: HostState, seen: Observation) -> Action:
+    """Back to where it came from, out of the boot `bad_boot_id`."""
+    host, why = target.host, state.message
+    if seen.boot_id != state.bad_boot_id:
+        if seen.booted == target.before:
+            back = replace(state, phase=HostPhase.REVERTING)
+            return Action(ActionKind.CHECK, host, f"went back to {short(seen.booted)}", back)
+        return _stay(
+            host, state, f"{why}; then came back on {short(seen.booted)}, not on its old deployment"
+        )
+    if state.fault is not None and host not in rollout.evidence:
+        return Action(ActionKind.EVIDENCE, host, "it is not healthy", state)
+    if state.then is HostPhase.FAILED:
+        return _stay(host, state, why)
+    if seen.rollback_queued:
+        if state.fault is not None and rollout.policy.on_failure is OnFailure.QUEUE:
+            return _stay(host, state, f"{why}; the rollback is queued for its next reboot")
+        if rollout.policy.drain and (not state.drained or state.then is HostPhase.REVERTING):
+            draining = replace(state, drained=True, then=HostPhase.REVERTING)
+            return Action(ActionKind.DRAIN, host, why, draining)
+        return Action(ActionKind.REBOOT, host, "the rollback is queued", state)
+    if seen.rollback != target.before or target.before is None:
+        return _stay(
+            host,
+            state,
+            f"{why}; and it cannot go back: its rollback slot holds {short(seen.rollback)}",
+        )
+    if state.attempted and state.tries == 0:
+        return _stay(host, state, f"{why}; and bootc did not queue the rollback")
+    return Action(ActionKind.QUEUE_ROLLBACK, host, why, state)
+
+
+def _judge_back(state: HostState, seen: Observation, failures: tuple[str, ...]) -> HostState:
+    """The end of a host that went back; on its old deployment it is asked no more than systemd."""
+    message = f"{state.message}; went back to {short(seen.booted)}"
+    if failures:
+        message += f", where {failures[0]}"
+        return replace(state, phase=HostPhase.ROLLED_BACK, message=message, down=True, then=None)
+    return ended(replace(state, down=False), HostPhase.ROLLED_BACK, message)
+
+
+def _in(state: HostState, phase: HostPhase, why: str) -> HostState:
+    """The state in another phase, with a fresh count of tries when it is another."""
+    if state.phase is phase:
+        return state
+    return HostState(phase, why, drained=state.drained, attempted=state.attempted)
+
+
+def ended(state: HostState, phase: HostPhase, message: str) -> HostState:
+    """An end; a host that is drained gets there by its undrain hooks."""
+    ended = replace(state, phase=phase, message=message, tries=0, not_before=None, then=None)
+    if not state.drained:
+        return ended
+    return replace(ended, phase=HostPhase.UNDRAINING, then=phase)
+
+
+def undrained(state: HostState) -> HostState:
+    """The end of a host whose undrain hooks have run."""
+    then = state.then or HostPhase.FAILED
+    return replace(state, phase=then, then=None, drained=False, tries=0, not_before=None)
+
+
+def _fail(host: str, state: HostState, fault: HostFault | None, message: str) -> Action:
+    return _conclude(host, ended(replace(state, fault=fault), HostPhase.FAILED, message))
+
+
+def _stay(host: str, state: HostState, message: str) -> Action:
+    """A host that is not well, and stays so; nobody sends it work again."""
+    if state.drained:
+        message += "; it is left drained"
+    failed = replace(state, phase=HostPhase.FAILED, message=message, then=None, not_before=None)
+    return _conclude(host, replace(failed, down=True, fault=state.fault or HostFault.WRONG_DIGEST))
 
 
 def _conclude(host: str, state: HostState) -> Action:
     return Action(ActionKind.CONCLUDE, host, state.message, state)
 
 
-def _planned(target: Target) -> str:
-    return " or ".join(sorted(_short(digest) for digest in target.accepted)) or "nothing"
+def _evidence(rollout: Rollout, host: str) -> HostEvidence | None:
+    body = rollout.evidence.get(host)
+    return HostEvidence.from_json(body) if body else None
 
 
-def _short(digest: str | None) -> str:
+def planned(target: Target) -> str:
+    """The planned digests, for people."""
+    return " or ".join(sorted(short(digest) for digest in target.accepted)) or "nothing"
+
+
+def short(digest: str | None) -> str:
+    """Twelve hex digits of a digest, for people."""
     return digest.removeprefix("sha256:")[:12] if digest else "nothing"

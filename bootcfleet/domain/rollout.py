@@ -9,7 +9,7 @@ entries of its journal (`domain/rollout_replay.py`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -227,50 +227,6 @@ class Rollout:
         """Whether every host has ended."""
         return all(self.state(host).ended for host in self.names)
 
-    @property
-    def wave(self) -> Wave | None:
-        """The wave that is under way: the first with a host that has not ended."""
-        for wave in self.waves:
-            if not all(self.state(host).ended for host in wave.hosts):
-                return wave
-        return None
-
 
 _PENDING = HostState()
 _WAITING = WaveState()
-
-
-@dataclass(frozen=True)
-class Transition:
-    """One entry of a rollout's journal: a host came to a state."""
-
-    host: str
-    state: HostState
-
-
-def apply(rollout: Rollout, transition: Transition) -> Rollout:
-    """The rollout after a transition, halted when that used up the failure budget."""
-    changed = replace(rollout, states={**rollout.states, transition.host: transition.state})
-    if changed.halted is None and (reason := over_budget(changed)):
-        return replace(changed, halted=reason)
-    return changed
-
-
-def halt(rollout: Rollout, reason: str) -> Rollout:
-    """The rollout, stopped: hosts that were not begun are left alone."""
-    return replace(rollout, halted=rollout.halted or reason)
-
-
-def over_budget(rollout: Rollout) -> str | None:
-    """Why the rollout may not go on, or None."""
-    for wave in rollout.waves:
-        if wave.canary:
-            bad = [h for h in wave.hosts if rollout.state(h).phase in FAILURES]
-            if bad:
-                return f"the canary {', '.join(bad)} failed"
-    failed = rollout.failures
-    allowed = rollout.policy.budgets.max_failures.of(len(rollout.targets))
-    if failed > allowed:
-        noun = "host" if failed == 1 else "hosts"
-        return f"{failed} {noun} failed and the failure budget is {allowed}"
-    return None

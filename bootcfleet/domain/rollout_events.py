@@ -45,6 +45,7 @@ class JournalEvents:
         self._wave_of = {
             str(host): int(wave["number"]) for wave in self._waves for host in wave["hosts"]
         }
+        self._said: dict[str, tuple[Any, ...]] = {}
         self._bake = {int(wave["number"]): wave.get("bake") for wave in self._waves}
 
     @classmethod
@@ -83,6 +84,10 @@ class JournalEvents:
             case EntryKind.HOST:
                 phase, message = str(body.get("phase", "")), str(body.get("message", ""))
                 more = {key: body[key] for key in ("fault", "evidence", "tries") if body.get(key)}
+                said = (phase, message, body.get("tries"))
+                if self._said.get(entry.host) == said:
+                    return None
+                self._said[entry.host] = said
                 text = f"{phase}: {message}" if message else phase
                 return Event(f"host.{phase}", entry.host, text, self._data(entry.host) | more)
             case EntryKind.EVIDENCE:

@@ -80,7 +80,15 @@ def record_of(rollout: Rollout, **more: Any) -> RolloutRecord:
     }
     if rollout.began is None:
         raise ValueError("a rollout that is written down has a beginning")
-    return RolloutRecord(rollout.id, str(rollout.operation), rollout.began, rollout.actor, body)
+    about = {
+        "hosts": len(rollout.names),
+        "waves": len(rollout.waves),
+        "image": rollout.reference or ", ".join(sorted(rollout.resolved)) or None,
+        "policy": rollout.policy.name,
+    }
+    return RolloutRecord(
+        rollout.id, str(rollout.operation), rollout.began, rollout.actor, body, about
+    )
 
 
 def begin(record: RolloutRecord) -> Rollout:

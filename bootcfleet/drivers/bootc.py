@@ -182,8 +182,11 @@ class BootcHost(HostCommands):
         argv = ["bootc", "rollback"]
         self._stage([*argv, "--soft-reboot=auto"] if soft_reboot else argv, self._timeout)
 
-    def reboot(self, *, soft: bool = False) -> None:
+    def reboot(self, *, soft: bool = False, expected: str | None = None) -> None:
         """Ask systemd for a reboot.  The connection may drop before an answer comes.
+
+        With `expected` (a `HostFacts.boot_id`) only in that boot: a command that waited in a
+        connection must not reboot a host that has just come up.
 
         A `soft` one restarts userspace in what bootc has prepared for it.  Any other
         is a full one: by itself systemd, since 255, makes a soft reboot of it where
@@ -193,14 +196,18 @@ class BootcHost(HostCommands):
         verb = "soft-reboot" if soft else "reboot"
         full = () if soft else ("env", "SYSTEMCTL_SKIP_AUTO_SOFT_REBOOT=1")
         try:
-            result = self._run(
-                [*full, "systemctl", verb], self._timeout, called=f"systemctl {verb}"
-            )
+            argv = [*full, "systemctl", verb]
+            if expected is not None:
+                kernel = self._kernel_id(bootmarker.kernel_part(expected))
+                only = f"grep -qxF {kernel} {BOOT_ID} && {' '.join(argv)}"
+                argv = ["sh", "-c", only]
+            result = self._run(argv, self._timeout, called=f"systemctl {verb}")
         except HostError as error:
             if error.fault in {HostFault.CONNECTION_LOST, HostFault.TIMEOUT}:
                 return
             raise
-        if not result.ok and result.exit_code < 128:
+        another = expected is not None and not result.stderr.strip() and result.exit_code == 1
+        if not result.ok and result.exit_code < 128 and not another:
             raise self._failure(f"systemctl {verb}", result)
 
     def wait_for_boot(

@@ -182,6 +182,9 @@ def _command(session: Session, words: list[str], *, root: bool) -> Said:
             return Said(" ".join(arguments) + "\n")
         case "cat":
             return _cat(session, [word for word in arguments if word != "--"])
+        case "grep" if arguments[:1] == ["-qxF"] and len(arguments) == 3:
+            lines = (_file(host, arguments[2]) or "").splitlines()
+            return Said("", "", 0 if arguments[1] in lines else 1)
         case "id":
             user = "root" if root else session.user
             return Said(

@@ -17,8 +17,8 @@ from bootcfleet.domain.reference import ImageRef
 from bootcfleet.errors import FleetError, HostError, HostFault
 from bootcfleet.ops.fanout import gather
 from bootcfleet.ops.fleet import Fleet
+from bootcfleet.ops.hostwork import observation
 from bootcfleet.ops.pull_plan import followers
-from bootcfleet.ops.rollout import observation
 
 TIMER = "bootc-fetch-apply-updates.timer"
 

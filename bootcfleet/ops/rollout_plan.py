@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from bootcfleet.domain.bootc import BootEntry
 from bootcfleet.domain.image import Resolved
+from bootcfleet.domain.inventory import Host
+from bootcfleet.domain.judgement import OFFLINE
 from bootcfleet.domain.reference import ImageRef, Platform
 from bootcfleet.domain.rollout import (
     HostPhase,
@@ -21,11 +24,13 @@ from bootcfleet.domain.rollout import (
 )
 from bootcfleet.domain.rollout_policy import RolloutPolicy
 from bootcfleet.domain.waves import plan_waves
-from bootcfleet.drivers.bootc import HostFacts
+from bootcfleet.drivers import updatetimer
+from bootcfleet.drivers.bootc import BootcHost, HostFacts, SystemState
+from bootcfleet.drivers.command import Executor
 from bootcfleet.errors import FleetError, HostError, HostFault
 from bootcfleet.ops.fanout import gather
 from bootcfleet.ops.fleet import Fleet, Resolve, resolve_all
-from bootcfleet.ops.rollout import observation
+from bootcfleet.ops.hostwork import observation
 
 
 @dataclass(frozen=True)
@@ -53,49 +58,104 @@ def plan_rollout(
     image: ImageRef | None = None,
     apply_staged: bool = False,
     parallel: int = 50,
+    began: datetime | None = None,
+    actor: str = "",
 ) -> Plan:
     """Look at every host and decide what it should become.
 
     `image` is where a switch goes; an upgrade follows what each host tracks.
     Hosts that cannot take part are in the rollout's states as refused, with
-    the reason; hosts that need nothing as unchanged.
+    the reason; hosts that need nothing as unchanged; hosts that cannot be reached as deferred.
 
     Raises the registry's error when a reference that a host needs cannot be
     resolved: nothing was begun.
     """
-    answers = gather(fleet.names, lambda name: look(fleet, name), parallel=parallel)
-    facts: dict[str, HostFacts] = {}
-    system: dict[str, str] = {}
+    answers = gather(fleet.names, lambda name: look(name, fleet.executor(name)), parallel=parallel)
+    looks: dict[str, Look] = {}
     states: dict[str, HostState] = {}
     for name, answer in answers.items():
         if isinstance(answer, FleetError):
-            fault = answer.fault if isinstance(answer, HostError) else HostFault.COMMAND_FAILED
-            states[name] = HostState(HostPhase.REFUSED, answer.message, fault=fault)
+            states[name] = _not_asked(answer)
         else:
-            facts[name], system[name] = answer
-    wanted = {name: _reference(operation, facts[name], image) for name in facts}
+            looks[name] = answer
+    wanted = {name: _reference(operation, own.facts, image) for name, own in looks.items()}
     needed = [ref for ref in wanted.values() if ref is not None]
     resolved, problems = resolve_all(needed, resolve)
     if problems:
         raise problems[0]
     targets: dict[str, Target] = {}
-    for name, found in facts.items():
-        decided = _target(operation, name, found, wanted[name], resolved, apply_staged=apply_staged)
+    for name, own in looks.items():
+        decided = _target(operation, name, own, wanted[name], resolved, apply_staged=apply_staged)
         if isinstance(decided, Target):
-            targets[name] = replace(decided, system_state=system[name])
+            targets[name] = decided
         else:
             states[name] = decided
-    waves = plan_waves([name for name in fleet.names if name in targets], policy)
-    rollout = Rollout(rollout_id, operation, policy, waves, targets, states)
-    seen = {name: observation(found) for name, found in facts.items()}
-    return Plan(rollout, seen, facts, resolved)
+    moving = [host for name, host in fleet.hosts.items() if name in targets]
+    rollout = Rollout(
+        rollout_id,
+        operation,
+        policy,
+        plan_waves(moving, policy),
+        targets,
+        states,
+        hosts=dict(fleet.hosts),
+        resolved=resolved,
+        reference=str(image) if image else None,
+        began=began,
+        actor=actor,
+    )
+    seen = {name: observation(own.facts) for name, own in looks.items()}
+    return Plan(rollout, seen, {name: own.facts for name, own in looks.items()}, resolved)
 
 
-def look(fleet: Fleet, name: str) -> tuple[HostFacts, str]:
-    """A host's facts and the state of its systemd, before anything is done to it."""
-    bootc = fleet.bootc(name)
-    found = bootc.facts()
-    return found, bootc.system_running().state
+@dataclass(frozen=True)
+class Look:
+    """A host before anything is done to it."""
+
+    facts: HostFacts
+    system: SystemState
+    zone: str | None = None
+    timer: bool = False
+
+
+def look(name: str, executor: Executor) -> Look:
+    """A host's facts and the state of its systemd.  Raises `HostError`."""
+    bootc = BootcHost(executor, name)
+    facts = bootc.facts()
+    return Look(facts, bootc.system_running(), timer=updatetimer.active(executor, name))
+
+
+def plan_one(
+    host: Host,
+    executor: Executor,
+    operation: Operation,
+    resolved: Mapping[str, Resolved],
+    reference: str | None,
+    resolve: Resolve | None,
+) -> tuple[Target | HostState, Observation]:
+    """The plan of a host that could not be asked when the others were.
+
+    It gets what they get: a reference is resolved anew only when no other host needed it.
+    Raises `HostError`, and the registry's errors.
+    """
+    own = look(host.name, executor)
+    image = ImageRef.parse(reference) if reference else None
+    wanted = _reference(operation, own.facts, image)
+    known = dict(resolved)
+    if wanted is not None and str(wanted) not in known:
+        if resolve is None:
+            raise FleetError(f"{wanted} was not resolved when the rollout was planned")
+        known[str(wanted)] = resolve(wanted)
+    target = _target(operation, host.name, own, wanted, known, apply_staged=False)
+    return target, observation(own.facts)
+
+
+def _not_asked(error: FleetError) -> HostState:
+    """A host that could not be looked at: for now, or for good."""
+    fault = error.fault if isinstance(error, HostError) else HostFault.COMMAND_FAILED
+    if fault in OFFLINE:
+        return HostState(HostPhase.DEFERRED, error.message, fault=fault, down=True)
+    return HostState(HostPhase.REFUSED, error.message, fault=fault)
 
 
 def _reference(operation: Operation, facts: HostFacts, image: ImageRef | None) -> ImageRef | None:
@@ -118,13 +178,35 @@ def tracked(facts: HostFacts) -> ImageRef | None:
 def _target(
     operation: Operation,
     name: str,
-    facts: HostFacts,
+    own: Look,
     reference: ImageRef | None,
     resolved: Mapping[str, Resolved],
     *,
     apply_staged: bool,
 ) -> Target | HostState:
     """What a host should become, or the state in which it stays out."""
+    target = _decided(operation, name, own.facts, reference, resolved, apply_staged=apply_staged)
+    if not isinstance(target, Target):
+        return target
+    return replace(
+        target,
+        system_state=own.system.state,
+        failed_units=own.system.failed_units,
+        version=own.facts.version,
+        zone=own.zone,
+        timer=own.timer,
+    )
+
+
+def _decided(
+    operation: Operation,
+    name: str,
+    facts: HostFacts,
+    reference: ImageRef | None,
+    resolved: Mapping[str, Resolved],
+    *,
+    apply_staged: bool,
+) -> Target | HostState:
     status = facts.status
     booted = status.booted
     if booted is None or not status.booted_by_bootc:

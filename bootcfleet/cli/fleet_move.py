@@ -1,0 +1,161 @@
+"""`fleet upgrade`, `switch`, `rollback`, `reboot`: plan, show, ask, carry out, report."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from bootcfleet.cli.fleet_options import Pace, Running, Selection
+from bootcfleet.cli.fleet_run import selected
+from bootcfleet.cli.fleet_view import plan_json, rollout_json, show_plan, show_rollout
+from bootcfleet.cli.output import Output, ask_secret
+from bootcfleet.cli.rollout_progress import RolloutProgress
+from bootcfleet.domain.reference import ImageRef
+from bootcfleet.domain.rollout import FAILURES, HostPhase, Operation, Rollout
+from bootcfleet.domain.rollout_events import JournalEvents
+from bootcfleet.domain.rollout_override import with_overrides
+from bootcfleet.domain.rollout_policy import RolloutPolicy
+from bootcfleet.domain.rollout_replay import record_of
+from bootcfleet.drivers.registry import RegistryClient
+from bootcfleet.errors import ExitCode, InterruptedRunError
+from bootcfleet.ops import connect
+from bootcfleet.ops.audit import current_actor, open_ledger, project_commit
+from bootcfleet.ops.fleet import Fleet
+from bootcfleet.ops.hostwork import Surroundings
+from bootcfleet.ops.rollout_plan import Plan, plan_rollout
+from bootcfleet.ops.rollout_policy import choose_policy
+from bootcfleet.ops.rollout_run import Office, begin_rollout, raise_if_halted
+from bootcfleet.ops.workers import ThreadWorkers
+
+if TYPE_CHECKING:
+    from bootcfleet.ops.hostcheck import HostChecks
+    from bootcfleet.ops.project import LoadedProject
+
+
+@dataclass(frozen=True)
+class Move:
+    """What is to be done to the selected hosts."""
+
+    operation: Operation
+    image: str | None = None
+    apply_staged: bool = False
+
+
+def policy_of(loaded: LoadedProject | None, pace: Pace) -> RolloutPolicy:
+    """The policy that is named, or the default, with the options laid over it.
+
+    Raises `UsageError`.
+    """
+    return with_overrides(
+        choose_policy(loaded, pace.policy),
+        canary=pace.canary,
+        batch=pace.batch,
+        success=pace.success,
+        bake=pace.bake,
+        max_failures=pace.max_failures,
+        max_unavailable=pace.max_unavailable,
+        offline=pace.offline,
+        retries=pace.retries,
+        boot_timeout=pace.boot_timeout,
+        on_failure=pace.on_failure,
+        on_halt=pace.on_halt,
+        soft_reboot=pace.soft_reboot,
+        windows=pace.windows,
+    )
+
+
+def move(what: Move, selection: Selection, pace: Pace, running: Running) -> int:
+    """Plan, show, confirm, carry out, report; the exit code."""
+    output = Output(as_json=running.as_json)
+    target = ImageRef.parse(what.image) if what.image else None
+    loaded, hosts = selected(selection)
+    policy = policy_of(loaded, pace)
+    with closing(connect.over_ssh(hosts, ask_secret)) as fleet:
+        now = datetime.now(UTC)
+        plan = plan_rollout(
+            fleet,
+            what.operation,
+            policy,
+            rollout_id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+            resolve=RegistryClient().resolve,
+            image=target,
+            apply_staged=what.apply_staged,
+            parallel=running.parallel,
+            began=now,
+            actor=current_actor(),
+        )
+        checks = _checks(loaded, plan, fleet)
+        _show(output, plan, checks, dry_run=running.dry_run)
+        bad = plan.rollout.count(HostPhase.REFUSED, HostPhase.DEFERRED) > 0
+        if running.dry_run or not plan.moving:
+            return ExitCode.FAILED if bad else ExitCode.DONE
+        noun = "host" if len(plan.moving) == 1 else "hosts"
+        output.confirm(f"{what.operation} {len(plan.moving)} {noun}?", yes=running.yes)
+        end = _carry_out(output, loaded, plan, fleet, checks, running)
+    return report(output, end)
+
+
+def report(output: Output, end: Rollout) -> int:
+    """Say how a rollout ended; the exit code.  Raises `RolloutHaltedError`."""
+    if output.as_json:
+        output.json_line({"kind": "rollout.finished", **rollout_json(end)})
+    else:
+        show_rollout(output, end)
+    raise_if_halted(end)
+    bad = end.count(*FAILURES, HostPhase.REFUSED)
+    return ExitCode.FAILED if bad else ExitCode.DONE
+
+
+def _carry_out(
+    output: Output,
+    loaded: LoadedProject | None,
+    plan: Plan,
+    fleet: Fleet,
+    checks: Mapping[str, HostChecks],
+    running: Running,
+) -> Rollout:
+    commit = project_commit(loaded)
+    with closing(open_ledger(loaded)) as ledger, RolloutProgress(output) as progress:
+        if not output.as_json:
+            for event in JournalEvents(record_of(plan.rollout)).planned():
+                progress.tally.take(event, datetime.now(UTC).timestamp())
+        around = Surroundings(emit=progress.event, resolve=RegistryClient().resolve)
+        workers = ThreadWorkers(fleet, running.parallel, around)
+        office = Office(ledger, commit, emit=progress.event)
+        try:
+            return begin_rollout(
+                plan,
+                workers,
+                office,
+                checks={host: own.checks for host, own in checks.items()},
+            )
+        except KeyboardInterrupt:
+            raise InterruptedRunError(
+                f"stopped; the {plan.rollout.operation} {plan.rollout.id} is open",
+                hint=f"go on with `bootcfleet rollout resume {plan.rollout.id}`, or give it up "
+                f"with `bootcfleet rollout abort {plan.rollout.id}`",
+            ) from None
+
+
+def _checks(loaded: LoadedProject | None, plan: Plan, fleet: Fleet) -> Mapping[str, HostChecks]:
+    # Brings the templates' language with it, which no other fleet command needs.
+    from bootcfleet.ops.hostcheck import host_checks
+
+    return host_checks(loaded, plan, fleet)
+
+
+def _show(output: Output, plan: Plan, checks: Mapping[str, HostChecks], *, dry_run: bool) -> None:
+    from bootcfleet.ops.hostcheck import by_origin
+
+    if output.as_json:
+        counts = {host: len(own.checks) for host, own in checks.items()}
+        body: dict[str, Any] = {"kind": "rollout.planned", **plan_json(plan)}
+        (output.json if dry_run else output.json_line)({**body, "image_checks": counts})
+        return
+    show_plan(output, plan)
+    for line in by_origin(dict(checks)):
+        output.line(line)

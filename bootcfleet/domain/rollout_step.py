@@ -1,0 +1,351 @@
+"""What to do next with a whole rollout: waves, budgets, windows, pauses, and its end.
+
+`next_actions` is asked again and again with what is known; it holds nothing itself.  It takes
+one pass over the hosts, so it is linear in their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from bootcfleet.domain.action import Action, ActionKind, Step, Waiting, World
+from bootcfleet.domain.budget import Budget
+from bootcfleet.domain.decision import decide, given_up, going_back, short
+from bootcfleet.domain.rollout import (
+    HostPhase,
+    HostState,
+    Observation,
+    Rollout,
+)
+from bootcfleet.domain.rollout_journal import EntryKind, NewEntry, WavePhase
+from bootcfleet.domain.rollout_policy import Download, OnHalt
+from bootcfleet.domain.rollout_replay import host_entry
+from bootcfleet.domain.rollout_wave import over_budget, step_wave
+from bootcfleet.errors import HostFault
+
+#: How often a host that did not come back, or could not be reached, is looked for (seconds).
+LOOK_AGAIN = 30.0
+
+#: What takes a staged host away from its users.
+_LEAVES = frozenset({ActionKind.DRAIN, ActionKind.REBOOT})
+
+
+def next_actions(rollout: Rollout, world: World, now: datetime) -> Step:
+    """What to do now; see `Step`."""
+    if rollout.outcome is not None:
+        return Step()
+    if rollout.halted is None and (reason := over_budget(rollout)):
+        unwind = rollout.policy.on_halt is OnHalt.ROLLBACK
+        return Step((NewEntry(EntryKind.HALTED, "", {"reason": reason, "unwind": unwind}),))
+    pass_ = _Pass(rollout, world, now)
+    pass_.hosts()
+    if not pass_.entries:
+        pass_.waves()
+    if not pass_.entries and not pass_.actions and not world.busy:
+        pass_.end()
+    return pass_.step()
+
+
+class _Pass:
+    """One pass: what was found while walking over the hosts."""
+
+    def __init__(self, rollout: Rollout, world: World, now: datetime) -> None:
+        self.rollout, self.world, self.now = rollout, world, now
+        self.entries: list[NewEntry] = []
+        self.urgent: list[Action] = []
+        self.reboots: list[Action] = []
+        self.downloads: list[Action] = []
+        self.later: list[Action] = []
+        self.waiting: dict[str, Waiting] = {}
+        self.wake: datetime | None = None
+        self.blocked: list[str] = []
+        self.budget = Budget(rollout.policy.budgets, tuple(rollout.hosts.values()))
+        self._windows: dict[str | None, bool] = {}
+        for host, state in rollout.states.items():
+            if state.away:
+                self.budget.away(host)
+            if state.phase is HostPhase.STAGING:
+                self.budget.downloading(host)
+            if state.phase in (HostPhase.REBOOTING, HostPhase.REVERTING):
+                self.budget.rebooting(host)
+
+    @property
+    def actions(self) -> list[Action]:
+        return [*self.urgent, *self.reboots, *self.downloads, *self.later]
+
+    def step(self) -> Step:
+        if self.entries:
+            return Step(tuple(self.entries))
+        room = max(0, self.world.room)
+        return Step((), tuple(self.actions[:room]), tuple(self.waiting.values()), self.wake)
+
+    def hosts(self) -> None:
+        """Every host that may be worked on now."""
+        for host, may_begin, may_reboot in self._eligible():
+            if host in self.world.busy:
+                continue
+            state = self.rollout.state(host)
+            if state.ended:
+                self._ended(host, state)
+            elif self.rollout.halted is not None and self._given_up(host, state):
+                pass
+            elif state.not_before is not None and state.not_before > self.now:
+                self._wake(state.not_before)
+            elif state.phase is HostPhase.PENDING and not may_begin:
+                pass
+            else:
+                self._sort(decide(self.rollout, host, self.world.seen.get(host)), may_reboot)
+
+    def waves(self) -> None:
+        """The wave that is under way, and the start of the next one."""
+        if self.rollout.halted is not None:
+            return
+        found = step_wave(self.rollout, self.world, self.now)
+        if found is None:
+            return
+        self.entries += found.entries
+        self.later += [a for a in found.actions if a.key not in self.world.busy]
+        for waiting in found.waiting:
+            self.waiting[waiting.what] = waiting
+        if found.wake:
+            self._wake(found.wake)
+
+    def end(self) -> None:
+        """Nothing is to be done now: is it over, or stuck, or is there something to wait for?"""
+        rollout = self.rollout
+        open_ = [host for host in rollout.names if not rollout.state(host).ended]
+        if not open_:
+            waves_done = all(
+                rollout.wave_state(wave.number).phase is WavePhase.DONE for wave in rollout.waves
+            )
+            if rollout.halted is not None or waves_done:
+                self._release_or_finish()
+            return
+        deferred = [h for h in open_ if rollout.state(h).phase is HostPhase.DEFERRED]
+        deadline = self._offline_deadline()
+        if deferred and self.now >= deadline and (self.blocked or len(deferred) == len(open_)):
+            for host in deferred:
+                state = rollout.state(host)
+                refused = replace(
+                    state,
+                    phase=HostPhase.REFUSED,
+                    down=True,
+                    message=f"could not be reached while the rollout was open: {state.message}",
+                )
+                self.entries.append(host_entry(host, refused))
+            return
+        if deferred:
+            self._wake(deadline if deadline > self.now else self.now + _seconds(LOOK_AGAIN))
+        if self.blocked and self._stuck():
+            why = self.waiting[self.blocked[0]].why if self.blocked[0] in self.waiting else ""
+            reason = f"the disruption budget is used up by hosts that are not back ({why})"
+            unwind = rollout.policy.on_halt is OnHalt.ROLLBACK
+            self.entries.append(
+                NewEntry(EntryKind.HALTED, "", {"reason": reason, "unwind": unwind})
+            )
+
+    def _eligible(self) -> Iterator[tuple[str, bool, bool]]:
+        """Hosts with whether they may begin, and whether they may be rebooted."""
+        rollout = self.rollout
+        running = rollout.paused is None and rollout.halted is None
+        ahead = rollout.policy.download is Download.AHEAD
+        seen: set[str] = set()
+        proven = not rollout.waves
+        for wave in rollout.waves:
+            started = rollout.wave_state(wave.number).phase is not WavePhase.WAITING
+            proven = proven or rollout.wave_state(wave.number).phase is WavePhase.DONE
+            for host in wave.hosts:
+                yield host, running and (started or ahead), running and started
+            seen.update(wave.hosts)
+        for host in rollout.names:
+            # It joined late, and what it gets has been proven by the first wave.
+            if host not in seen:
+                yield host, running and proven, running and proven
+
+    def _sort(self, action: Action, may_reboot: bool) -> None:
+        """Put an action where it belongs, or say why it must wait."""
+        host, state = action.host, self.rollout.state(action.host)
+        if action.kind is ActionKind.CONCLUDE:
+            self.entries.append(host_entry(host, action.state))
+        elif action.kind in (ActionKind.STAGE, ActionKind.QUEUE_ROLLBACK) and state.phase in (
+            HostPhase.PENDING,
+            HostPhase.STAGING,
+        ):
+            self._download(action)
+        elif action.kind is ActionKind.PLAN:
+            self.later.append(action)
+        elif state.phase is HostPhase.STAGED and action.kind in _LEAVES:
+            if may_reboot:
+                self._reboot(action)
+        else:
+            self.urgent.append(action)
+
+    def _download(self, action: Action) -> None:
+        why = self.budget.download_blocked(action.host)
+        if why is None or self.rollout.state(action.host).phase is HostPhase.STAGING:
+            self.budget.downloading(action.host)
+            self.downloads.append(action)
+        else:
+            self.waiting.setdefault(why, Waiting("downloads", why))
+
+    def _reboot(self, action: Action) -> None:
+        """A host that is staged leaves its users from here on: windows and budgets hold."""
+        host = action.host
+        if not self._in_window(host):
+            return
+        why = self.budget.reboot_blocked(host)
+        if why is not None:
+            self.waiting.setdefault(why, Waiting("reboots", why))
+            self.blocked.append(why)
+            return
+        self.budget.rebooting(host)
+        self.reboots.append(action)
+
+    def _in_window(self, host: str) -> bool:
+        windows = self.rollout.policy.windows
+        target = self.rollout.targets.get(host)
+        zone = target.zone if target else None
+        if zone not in self._windows:
+            self._windows[zone] = windows.open_at(self.now, zone)
+            if not self._windows[zone]:
+                opens = windows.next_opening(self.now, zone)
+                when = (
+                    f"it opens {opens.isoformat(timespec='minutes')}" if opens else "it never opens"
+                )
+                self.waiting["window"] = Waiting(
+                    "reboots", f"no maintenance window is open; {when}"
+                )
+                if opens:
+                    self._wake(opens)
+        return self._windows[zone]
+
+    def _ended(self, host: str, state: HostState) -> None:
+        """A host that has ended may still have to go back, or to be looked for."""
+        if state.phase is HostPhase.UPDATED and self.rollout.unwind:
+            self._unwind(host, state)
+        elif state.down and state.fault is HostFault.DID_NOT_RETURN:
+            self._look_for(host, state)
+
+    def _unwind(self, host: str, state: HostState) -> None:
+        """Back with the others, newest wave first."""
+        if self._wave_to_unwind() not in (0, self._wave_of(host)):
+            return
+        seen = self.world.seen.get(host)
+        if seen is None:
+            self.urgent.append(Action(ActionKind.OBSERVE, host, "the rollout goes back", state))
+            return
+        if not self._in_window(host):
+            return
+        why = self.budget.reboot_blocked(host)
+        if why is not None:
+            self.waiting.setdefault(why, Waiting("reboots", why))
+            return
+        self.budget.rebooting(host)
+        self.entries.append(
+            host_entry(host, going_back(state, seen, "the rollout halted and goes back"))
+        )
+
+    def _wave_to_unwind(self) -> int:
+        """The newest wave that has hosts to go back, or 0: then it is those of none."""
+        if not hasattr(self, "_unwinding"):
+            rollout = self.rollout
+            busy = (HostPhase.UPDATED, HostPhase.REVERTING)
+            left = [
+                wave.number
+                for wave in rollout.waves
+                if any(rollout.state(host).phase in busy for host in wave.hosts)
+            ]
+            self._unwinding = max(left, default=0)
+        return self._unwinding
+
+    def _wave_of(self, host: str) -> int:
+        if not hasattr(self, "_waves_of"):
+            self._waves_of = {
+                name: wave.number for wave in self.rollout.waves for name in wave.hosts
+            }
+        # Those that joined late go back first.
+        return self._waves_of.get(host, self._wave_to_unwind())
+
+    def _look_for(self, host: str, state: HostState) -> None:
+        """A host that did not come back is looked for while the rollout is open."""
+        seen, target = self.world.seen.get(host), self.rollout.targets.get(host)
+        if seen is not None and target is not None:
+            if seen.boot_id == target.boot_id:
+                message = f"{state.message}; it answers again, and was never rebooted"
+                found = replace(state, message=message, down=False)
+            else:
+                found = HostState(HostPhase.REBOOTING, "came back late", drained=state.drained)
+            self.entries.append(host_entry(host, found))
+            return
+        again = self.world.looked.get(host, self.now) + _seconds(LOOK_AGAIN)
+        if again <= self.now:
+            self.later.append(Action(ActionKind.OBSERVE, host, "it did not come back", state))
+
+    def _given_up(self, host: str, state: HostState) -> bool:
+        """Whether a host of a halted rollout is left as it is."""
+        if state.phase in (HostPhase.PENDING, HostPhase.DEFERRED):
+            why = "not begun: the rollout halted"
+            if state.message and state.phase is HostPhase.DEFERRED:
+                why += f" ({state.message})"
+        elif state.phase in (HostPhase.STAGING, HostPhase.STAGED, HostPhase.DRAINING):
+            seen, target = self.world.seen.get(host), self.rollout.targets.get(host)
+            if seen is None or target is None or seen.boot_id != target.boot_id:
+                return False
+            why = "not rebooted: the rollout halted"
+            if seen.rollback_queued or (seen.staged and not seen.download_only):
+                self._discard(host, state, seen)
+                return True
+        else:
+            return False
+        self.entries.append(host_entry(host, given_up(state, why)))
+        return True
+
+    def _discard(self, host: str, state: HostState, seen: Observation) -> None:
+        """What is staged or queued would be booted by the next power cut: take it back."""
+        if state.attempted and state.tries:
+            what = "the rollback" if seen.rollback_queued else f"{short(seen.staged)}"
+            why = (
+                f"not rebooted: the rollout halted; but {what} could not be taken back, and its "
+                "next reboot boots it"
+            )
+            self.entries.append(host_entry(host, given_up(state, why)))
+            return
+        self.urgent.append(Action(ActionKind.DISCARD, host, "the rollout halted", state))
+
+    def _release_or_finish(self) -> None:
+        for host, state in self.rollout.states.items():
+            touched = host in self.rollout.targets and state.phase is not HostPhase.REFUSED
+            if touched and host not in self.world.released and host not in self.world.busy:
+                self.later.append(Action(ActionKind.RELEASE, host, "the rollout is over", state))
+        if not self.later:
+            self.entries.append(
+                NewEntry(EntryKind.FINISHED, "", {"outcome": outcome_of(self.rollout)})
+            )
+
+    def _stuck(self) -> bool:
+        """Whether nothing but hosts that have ended badly keeps the others from going on."""
+        states = self.rollout.states.values()
+        return self.now >= self._offline_deadline() and not any(
+            state.away and not state.ended for state in states
+        )
+
+    def _offline_deadline(self) -> datetime:
+        began = self.rollout.began or self.now
+        return began + _seconds(self.rollout.policy.timeouts.offline)
+
+    def _wake(self, at: datetime) -> None:
+        self.wake = at if self.wake is None else min(self.wake, at)
+
+
+def outcome_of(rollout: Rollout) -> str:
+    """One word for how it ended: done, failed, halted."""
+    if rollout.halted:
+        return "halted"
+    bad = rollout.count(HostPhase.FAILED, HostPhase.ROLLED_BACK, HostPhase.REFUSED)
+    return "failed" if bad else "done"
+
+
+def _seconds(number: float) -> timedelta:
+    return timedelta(seconds=number)
