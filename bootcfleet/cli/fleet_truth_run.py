@@ -43,7 +43,8 @@ COLUMNS = (
     "system_state",
     "error",
 )
-_WORDS = {Severity.REFUSE: "refused", Severity.CONFIRM: "to confirm", Severity.WARN: "warning"}
+#: How findings begin.
+WORDS = {Severity.REFUSE: "refused", Severity.CONFIRM: "to confirm", Severity.WARN: "warning"}
 
 
 @contextmanager
@@ -83,10 +84,7 @@ def show_preflight(
         output.json(
             {
                 "hosts": [report.to_json() for report in found.reports.values()],
-                "confirmations": [
-                    {"rule": one.rule, "sentence": one.sentence, "hosts": list(one.hosts)}
-                    for one in found.confirmations
-                ],
+                "confirmations": [one.to_json() for one in found.confirmations],
                 "resolved": {ref: str(one.digest) for ref, one in found.resolved.items()},
                 "problems": [problem.message for problem in found.problems],
             }
@@ -113,11 +111,10 @@ def _table(output: Output, found: Preflight) -> None:
             ]
         )
     output.table(["HOST", "RESULT", "TO", "DOWNLOAD", "FREE"], rows)
-    for name, report in found.reports.items():
-        for finding in report.findings:
-            output.line(f"{_WORDS[finding.severity]}: {name}: {finding.message}")
-            if finding.severity is Severity.REFUSE and finding.hint:
-                output.line(f"  {finding.hint}")
+    for one in found.sentences():
+        output.line(f"{WORDS[one.severity]}: {one.text}")
+        if one.severity is Severity.REFUSE and one.hint:
+            output.line(f"  {one.hint}")
     for problem in found.problems:
         output.line(f"not known: {problem.message}")
 

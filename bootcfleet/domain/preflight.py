@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from bootcfleet.domain import preflight_host, preflight_image
 from bootcfleet.domain.hosttruth import HostTruth
@@ -58,22 +59,44 @@ def judge(truth: HostTruth, planned: Planned, limits: Limits | None = None) -> t
 
 
 @dataclass(frozen=True)
-class Confirmation:
-    """Something that a person must know before: one sentence for all hosts that it is true of."""
+class Sentence:
+    """One finding, with all hosts that it is true of."""
 
     rule: str
-    sentence: str
+    severity: Severity
+    message: str
+    hint: str | None
     hosts: tuple[str, ...]
 
+    @property
+    def text(self) -> str:
+        """Who, and what is the matter; of many hosts only the first five are named."""
+        shown, more = ", ".join(self.hosts[:5]), len(self.hosts) - 5
+        return f"{shown}{f' and {more} more' if more > 0 else ''}: {self.message}"
 
-def confirmations(found: Iterable[tuple[str, Finding]]) -> tuple[Confirmation, ...]:
-    """What must be acknowledged, the same said of several hosts only once."""
-    grouped: dict[tuple[str, str], list[str]] = {}
-    for host, finding in found:
-        if finding.severity is Severity.CONFIRM:
-            grouped.setdefault((finding.rule, finding.message), []).append(host)
-    made = []
-    for (rule, message), hosts in grouped.items():
-        shown = ", ".join(hosts[:5]) + (f" and {len(hosts) - 5} more" if len(hosts) > 5 else "")
-        made.append(Confirmation(rule, f"{shown}: {message}", tuple(hosts)))
-    return tuple(made)
+    def to_json(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return {
+            "rule": self.rule,
+            "severity": str(self.severity),
+            "message": self.message,
+            "hint": self.hint,
+            "hosts": list(self.hosts),
+        }
+
+
+def sentences(found: Iterable[tuple[str, Finding]], *severities: Severity) -> tuple[Sentence, ...]:
+    """Findings by host, the same of several hosts said once; the refusals first.
+
+    Only those of `severities`, or all without any.
+    """
+    grouped: dict[tuple[Severity, str, str, str | None], list[str]] = {}
+    for host, one in found:
+        if not severities or one.severity in severities:
+            key = (one.severity, one.rule, one.message, one.hint)
+            grouped.setdefault(key, []).append(host)
+    made = [
+        Sentence(rule, severity, message, hint, tuple(hosts))
+        for (severity, rule, message, hint), hosts in grouped.items()
+    ]
+    return tuple(sorted(made, key=lambda one: list(Severity).index(one.severity)))

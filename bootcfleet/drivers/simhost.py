@@ -75,7 +75,8 @@ class SimHost:
     rollback_queued: bool = False
     cached_update: Pulled | None = None
     boot_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    boot_time: float = field(default_factory=time.time)
+    #: It has been up for a day when it is made.
+    boot_time: float = field(default_factory=lambda: time.time() - 86400)
     reboots: int = 0
     #: How often this boot's userspace was restarted, and whether one is prepared (/run/nextroot).
     soft_reboots: int = 0

@@ -14,7 +14,7 @@ from bootcfleet.domain.download import Download, download
 from bootcfleet.domain.hosttruth import HostTruth
 from bootcfleet.domain.image import Manifest, ManifestError, Resolved
 from bootcfleet.domain.osrelease import OsRelease
-from bootcfleet.domain.preflight import Confirmation, confirmations, judge
+from bootcfleet.domain.preflight import Sentence, judge, sentences
 from bootcfleet.domain.preflight_case import Finding, Limits, Planned, Severity, already_there
 from bootcfleet.domain.reference import Digest, ImageRef, InvalidReferenceError, Platform
 from bootcfleet.domain.rollout import Operation
@@ -111,16 +111,22 @@ class Preflight:
     problems: tuple[FleetError, ...] = ()
 
     @property
-    def confirmations(self) -> tuple[Confirmation, ...]:
-        """What must be acknowledged, the same said of several hosts only once.
+    def confirmations(self) -> tuple[Sentence, ...]:
+        """What must be acknowledged; of hosts that stay out nothing needs to be."""
+        return self.sentences(Severity.CONFIRM)
 
-        Of hosts that stay out nothing needs to be.
+    def sentences(self, *severities: Severity) -> tuple[Sentence, ...]:
+        """The findings of `severities` (all without any), the same of several hosts said once.
+
+        Of hosts that stay out only the refusals.
         """
-        return confirmations(
-            (host, finding)
-            for host, report in self.reports.items()
-            if not report.refusals
-            for finding in report.confirmations
+        return sentences(
+            (
+                (host, finding)
+                for host, report in self.reports.items()
+                for finding in report.refusals or report.findings
+            ),
+            *severities,
         )
 
     @property

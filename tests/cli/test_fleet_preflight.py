@@ -55,8 +55,6 @@ def rig(
         lab.start_hosts(
             [LabHost(name, rig.image, {}) for name in ("well", *map(str, FOUND))], image=rig.image
         )
-        for host in lab.hosts.values():
-            host.boot_time -= 86400
         yield rig
 
 

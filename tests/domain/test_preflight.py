@@ -24,7 +24,7 @@ from bootcfleet.domain.hosttruth import (
 )
 from bootcfleet.domain.image import Resolved
 from bootcfleet.domain.osrelease import OsRelease
-from bootcfleet.domain.preflight import RULES, confirmations, judge
+from bootcfleet.domain.preflight import RULES, judge, sentences
 from bootcfleet.domain.preflight_case import Finding, Planned, Severity
 from bootcfleet.domain.reference import Digest, ImageRef, Platform
 from bootcfleet.domain.rollout import Operation
@@ -371,15 +371,17 @@ def test_a_host_that_is_there_already_is_left_in_peace() -> None:
     assert judge(there, AGAIN) != ()
 
 
-def test_what_must_be_confirmed_is_asked_once_for_all_hosts() -> None:
+def test_the_same_of_several_hosts_is_said_once() -> None:
     finding = Finding("major-release", CONFIRM, "goes from 9 to 10")
     other = Finding("usr-unlocked", CONFIRM, "has its /usr unlocked")
     warned = Finding("uptime", WARN, "booted just now")
-    found = [(f"h{n}", finding) for n in range(7)] + [("h3", other), ("h3", warned)]
-    asked = confirmations(found)
+    found = [(f"h{n}", finding) for n in range(7)] + [("h3", warned), ("h3", other)]
+    asked = sentences(found, CONFIRM)
     assert [one.rule for one in asked] == ["major-release", "usr-unlocked"]
-    assert asked[0].sentence == "h0, h1, h2, h3, h4 and 2 more: goes from 9 to 10"
+    assert asked[0].text == "h0, h1, h2, h3, h4 and 2 more: goes from 9 to 10"
     assert asked[0].hosts == tuple(f"h{n}" for n in range(7))
+    assert [one.rule for one in sentences(found)] == ["major-release", "usr-unlocked", "uptime"]
+    assert sentences(found[:5])[0].text == "h0, h1, h2, h3, h4: goes from 9 to 10"
 
 
 @pytest.mark.parametrize(
