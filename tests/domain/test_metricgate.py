@@ -101,6 +101,13 @@ def test_every_sample_counts(values: list[float], threshold: float, compare: str
     assert judge(gate(compare, threshold, empty_ok=True), data).ok is good
 
 
+def test_messages_to_the_letter() -> None:
+    one = judge(gate(), vector((WEB, "1"), ({}, "0")))
+    assert one.message == '1 is not < 0.05 for errors{instance="h1",job="web"}'
+    assert judge(gate(), vector(({"job": "x" * 292}, "1"))).message.endswith('x"}')
+    assert judge(gate(), vector(({"job": "x" * 293}, "1"))).message.endswith('x"…')
+
+
 def test_no_sample_may_be_well() -> None:
     refused = judge(gate(), vector())
     assert refused.hint == "a metric that may be missing needs `empty_ok: true`"

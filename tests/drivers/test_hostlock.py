@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bootcfleet.domain.hostlock import LockHolder, read_lock
+from bootcfleet.domain.hostlock import LockHolder
 from bootcfleet.drivers import hostlock
 from bootcfleet.drivers.command import CommandResult, LocalExecutor
 from bootcfleet.errors import HostError, HostFault
@@ -296,18 +296,3 @@ def test_words_before_the_answer_are_passed_over() -> None:
     answer = said(f"Last login: today\n--8<-- bootcfleet lock held 7\n{text}")
     holder = hostlock.read(Answers(lambda: answer), "h1")
     assert holder == LockHolder("somebody", "r1", "somebody", 5, 9, 7)
-
-
-@pytest.mark.parametrize(("now", "stale"), [(8, False), (9, True), (10, True)])
-def test_stale_from_the_moment_of_its_end(now: int, stale: bool) -> None:
-    lock = read_lock('{"rollout": "r1", "taken": 5, "expires": 9, "owner": "a"}', now)
-    assert lock.stale is stale
-    assert lock.to_json()["expires"] == "1970-01-01T00:00:09+00:00"
-
-
-@pytest.mark.parametrize("times", ['"taken": -1', '"taken": true', '"taken": 1e3', '"taken": "5"'])
-def test_times_that_are_none(times: str) -> None:
-    lock = read_lock('{"rollout": "r1", ' + times + ', "expires": 9}', 99)
-    assert not lock.readable
-    assert not lock.stale
-    assert lock.to_json()["taken"] is None
