@@ -162,7 +162,12 @@ class HostTruth:
     @property
     def timer(self) -> bool:
         """Whether the host updates itself by bootc's timer, now or when it fires next."""
-        return self._runs(UPDATE_TIMER) or self._runs(UPDATE_SERVICE)
+        return self.runs(UPDATE_TIMER) or self.runs(UPDATE_SERVICE)
+
+    def runs(self, unit: str) -> bool:
+        """Whether a unit of `UNITS` is active."""
+        state = self.units.get(unit)
+        return state is not None and state.running
 
     @property
     def greenboot(self) -> bool:
@@ -177,10 +182,6 @@ class HostTruth:
             return 0
         slots = (self.status.booted, self.status.staged, self.status.rollback, *self.status.others)
         return sum(1 for slot in slots if slot is not None and slot.pinned)
-
-    def _runs(self, unit: str) -> bool:
-        state = self.units.get(unit)
-        return state is not None and state.running
 
     def to_json(self) -> dict[str, Any]:
         """The facts as a JSON object; the keys are stable, what is not known is null."""

@@ -154,8 +154,8 @@ def timer(case: Case) -> Found:
         yield Finding(
             "update-timer",
             Severity.WARN,
-            "has rpm-ostreed-automatic.timer active, which may stage something else",
-            "disable it: systemctl disable --now rpm-ostreed-automatic.timer",
+            "updates itself (rpm-ostreed-automatic.timer is active); it is kept from that while "
+            "the rollout runs",
         )
 
 

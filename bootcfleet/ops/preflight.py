@@ -11,14 +11,16 @@ from typing import Any
 
 from bootcfleet.domain.bootc import BootcStatus, BootEntry
 from bootcfleet.domain.download import Download, download
-from bootcfleet.domain.hosttruth import HostTruth
+from bootcfleet.domain.hosttruth import OSTREE_TIMER, HostTruth
 from bootcfleet.domain.image import Manifest, ManifestError, Resolved
+from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.osrelease import OsRelease
 from bootcfleet.domain.preflight import Sentence, judge, sentences
 from bootcfleet.domain.preflight_case import Finding, Limits, Planned, Severity, already_there
 from bootcfleet.domain.reference import Digest, ImageRef, InvalidReferenceError, Platform
 from bootcfleet.domain.rollout import Operation
 from bootcfleet.drivers.bootc import HostFacts
+from bootcfleet.drivers.command import Executor
 from bootcfleet.drivers.hostprobe import FOLLOWED, facts_of, probe
 from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.errors import FleetError, HostError, HostFault
@@ -44,6 +46,12 @@ class PreflightReport:
     exact: bool = True
     current: bool = False
     findings: tuple[Finding, ...] = ()
+    unreachable: FleetError | None = None
+
+    @property
+    def error(self) -> FleetError | None:
+        """Why there are no `facts`: it cannot be spoken to, or its bootc does not answer."""
+        return self.unreachable or (self.truth.problem if self.truth else None)
 
     @property
     def refusals(self) -> tuple[Finding, ...]:
@@ -66,14 +74,19 @@ class PreflightReport:
         return self.truth.system_state if self.truth else "unknown"
 
     @property
+    def failed_units(self) -> tuple[str, ...]:
+        """The units that had failed before."""
+        return self.truth.failed_units if self.truth else ()
+
+    @property
     def zone(self) -> str | None:
         """The host's own time zone."""
         return self.truth.zone if self.truth else None
 
     @property
     def timer(self) -> bool:
-        """Whether bootc's update timer is active."""
-        return self.truth.timer if self.truth else False
+        """Whether a timer of bootc or rpm-ostree updates the host, and is to be inhibited."""
+        return self.truth.timer or self.truth.runs(OSTREE_TIMER) if self.truth else False
 
     @property
     def result(self) -> str:
@@ -192,10 +205,38 @@ def preflight(
     reports = {}
     for name, one in looked.items():
         if isinstance(one, FleetError):
-            reports[name] = PreflightReport(name, findings=(_unreachable(one),))
+            reports[name] = PreflightReport(name, findings=(_unreachable(one),), unreachable=one)
         else:
             reports[name] = _report(one, planned[name], wanted[name], images, limits)
     return Preflight(reports, resolved, tuple(problems))
+
+
+def preflight_one(
+    host: Host,
+    executor: Executor,
+    *,
+    operation: Operation,
+    image: ImageRef | None = None,
+    resolve: Resolve | None = None,
+    registry: RegistryClient | None = None,
+    rollout: str | None = None,
+) -> PreflightReport:
+    """The same of one host that could not be asked when the others were.
+
+    Raises the registry's error when what the host needs cannot be resolved.
+    """
+    found = preflight(
+        Fleet([host], lambda _: executor),
+        (host.name,),
+        operation=operation,
+        image=image,
+        resolve=resolve,
+        registry=registry,
+        rollout=rollout,
+    )
+    if found.problems:
+        raise found.problems[0]
+    return found.reports[host.name]
 
 
 def _report(
