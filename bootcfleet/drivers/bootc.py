@@ -9,14 +9,22 @@ from datetime import UTC, datetime
 
 from bootcfleet.domain.abilities import NONE, Abilities
 from bootcfleet.domain.bootc import BootcStatus, StatusError, parse_status
-from bootcfleet.domain.policy import CheckResult, HealthCheck
 from bootcfleet.drivers import bootmarker
-from bootcfleet.drivers.bootc_faults import printable
 from bootcfleet.drivers.bootcprogress import OnProgress, listener, with_progress
 from bootcfleet.drivers.bootmarker import BOOT_ID
 from bootcfleet.drivers.command import CommandResult
-from bootcfleet.drivers.hostcommands import HostCommands
+from bootcfleet.drivers.hostsystem import HostSystem, SystemState
 from bootcfleet.errors import HostError, HostFault
+
+__all__ = [
+    "FACTS_SCRIPT",
+    "MARK",
+    "STATUS",
+    "BootcHost",
+    "HostFacts",
+    "SystemState",
+    "facts_parts",
+]
 
 STATUS = ("bootc", "status", "--format=json", "--format-version=1")
 #: The same for bootc up to 0.1.14, which speaks v1alpha1 and refuses the options above.
@@ -41,9 +49,6 @@ FACTS_SCRIPT = "; ".join(
     ]
 )
 
-#: Answers of ``systemctl is-system-running`` while the system still starts.
-_STARTING = frozenset({"starting", "initializing", "offline", "unknown", ""})
-
 #: What a reboot never looks like: the host must not be spoken to any further.
 _ANOTHER_HOST = frozenset({HostFault.HOST_KEY_CHANGED, HostFault.HOST_KEY_UNKNOWN})
 #: How often a host that comes back may refuse us before we believe that it means it.
@@ -63,15 +68,7 @@ class HostFacts:
     status: BootcStatus
 
 
-@dataclass(frozen=True)
-class SystemState:
-    """What systemd says of the whole system, and the units that failed."""
-
-    state: str
-    failed_units: tuple[str, ...] = ()
-
-
-class BootcHost(HostCommands):
+class BootcHost(HostSystem):
     """One host's bootc.  `timeout` (seconds) bounds every question; staging has its own."""
 
     def facts(self) -> HostFacts:
@@ -277,50 +274,6 @@ class BootcHost(HostCommands):
             if self._kernel_id(result.stdout) != bootmarker.kernel_part(previous):
                 return True
         return (soft or gone) and self.boot_id() != previous
-
-    def system_running(self) -> SystemState:
-        """What ``systemctl is-system-running`` says.  Raises `HostError`."""
-        result = self._run(["systemctl", "is-system-running"], self._timeout)
-        state = result.stdout.strip().splitlines()[-1:] or [""]
-        if state[0] != "degraded":
-            return SystemState(state[0] or "unknown")
-        listed = self._run(
-            ["systemctl", "list-units", "--failed", "--plain", "--no-legend"], self._timeout
-        )
-        units = tuple(line.split()[0] for line in listed.stdout.splitlines() if line.split())
-        return SystemState("degraded", units)
-
-    def wait_until_started(
-        self, timeout: float, *, sleep: Callable[[float], None], monotonic: Callable[[], float]
-    ) -> SystemState:
-        """Wait, at most `timeout` seconds, until systemd no longer says that it starts."""
-        deadline = monotonic() + timeout
-        while True:
-            state = self.system_running()
-            if state.state not in _STARTING or monotonic() >= deadline:
-                return state
-            sleep(2.0)
-
-    def run_check(self, check: HealthCheck, *, sleep: Callable[[float], None]) -> CheckResult:
-        """Run a health check, with its retries.
-
-        A host that cannot be spoken to has failed its check: after a reboot
-        that is an answer.
-        """
-        message = ""
-        for attempt in range(check.retries + 1):
-            if attempt:
-                sleep(check.interval)
-            try:
-                result = self._run(check.argv, check.timeout)
-            except HostError as error:
-                message = error.message
-                continue
-            if result.ok:
-                return CheckResult(check.name, ok=True, tries=attempt + 1)
-            said = (result.stdout + result.stderr).strip().splitlines()[-1:] or ["no output"]
-            message = f"exit code {result.exit_code}: {printable(said[0])}"
-        return CheckResult(check.name, ok=False, message=message, tries=check.retries + 1)
 
     def _stage(
         self,
