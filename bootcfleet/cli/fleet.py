@@ -65,7 +65,7 @@ def status(
 
     Exit code 1 when a host could not be asked.
     """
-    from bootcfleet.cli.fleet_run import show_status
+    from bootcfleet.cli.fleet_status_run import show_status
 
     selection = Selection(inventory, labels, groups, hosts)
     code = show_status(

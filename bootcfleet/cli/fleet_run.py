@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from bootcfleet.cli.fleet_options import Selection
-from bootcfleet.cli.fleet_view import (
-    status_table,
-)
 from bootcfleet.cli.output import Output, ask_secret
 from bootcfleet.domain.inventory import Host
 from bootcfleet.drivers.command import CommandResult
-from bootcfleet.drivers.registry import RegistryClient
-from bootcfleet.errors import ExitCode, FleetError, HostError
+from bootcfleet.errors import FleetError, HostError
 from bootcfleet.ops import connect
 from bootcfleet.ops import fleet as fleet_ops
 from bootcfleet.ops.audit import recorder
@@ -63,41 +57,6 @@ def show_hosts(selection: Selection, *, as_json: bool) -> None:
             for host in hosts
         ],
     )
-
-
-def show_status(
-    selection: Selection,
-    *,
-    parallel: int,
-    watch: float | None,
-    registry: bool,
-    as_json: bool,
-) -> int:
-    """Print the status of the hosts, once or until ^C; the exit code."""
-    output = Output(as_json=as_json)
-    _, hosts = selected(selection)
-    fleet = connect.over_ssh(hosts, ask_secret)
-    client = RegistryClient() if registry else None
-    try:
-        while True:
-            reports, problems = fleet_ops.status(
-                fleet, client.resolve if client else None, parallel=parallel
-            )
-            if as_json and watch is None:
-                output.json([report.to_json() for report in reports])
-            elif as_json:
-                stamp = datetime.now(UTC).isoformat(timespec="seconds")
-                output.json_line({"at": stamp, "hosts": [r.to_json() for r in reports]})
-            else:
-                if watch is not None:
-                    output.clear()
-                status_table(output, reports, problems, now=datetime.now(UTC))
-            if watch is None:
-                failed = any(report.error for report in reports)
-                return ExitCode.FAILED if failed else ExitCode.DONE
-            time.sleep(watch)
-    finally:
-        fleet.close()
 
 
 def run_command(

@@ -137,6 +137,8 @@ class BootcStatus:
 
 def _printable(text: str) -> str:
     """A host's word may be wrong, but it must not command the terminal that shows it."""
+    if text.isprintable():
+        return text
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 

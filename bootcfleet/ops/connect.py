@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bootcfleet.domain.inventory import Host, Inventory
 from bootcfleet.domain.selector import Selector
@@ -13,7 +14,9 @@ from bootcfleet.drivers.inventoryfile import load_inventory
 from bootcfleet.drivers.ssh import SshExecutor, SshShared
 from bootcfleet.errors import UsageError
 from bootcfleet.ops.fleet import Fleet
-from bootcfleet.ops.project import LoadedProject
+
+if TYPE_CHECKING:
+    from bootcfleet.ops.project import LoadedProject
 
 
 def inventory_path(given: Path | None, loaded: LoadedProject | None) -> Path:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bootcfleet.domain.bootc import BootcStatus, BootEntry
-from bootcfleet.domain.check import Check
 from bootcfleet.domain.drift import Drift, drift
 from bootcfleet.domain.image import Resolved
 from bootcfleet.domain.inventory import Host
-from bootcfleet.domain.policy import HealthCheck
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.drivers.bootc import BootcHost, HostFacts
 from bootcfleet.drivers.command import CommandResult, Executor
 from bootcfleet.errors import FleetError, HostError
 from bootcfleet.ops.fanout import each, gather
+
+if TYPE_CHECKING:
+    from bootcfleet.domain.check import Check
+    from bootcfleet.domain.policy import HealthCheck
 
 #: Asks a registry what a reference is now.
 Resolve = Callable[[ImageRef], Resolved]

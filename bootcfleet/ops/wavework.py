@@ -11,7 +11,6 @@ from bootcfleet.domain.rollout_policy import MetricGate
 from bootcfleet.errors import FleetError
 from bootcfleet.ops.hooks import HookContext, run_hook
 from bootcfleet.ops.metricgate import ask_gate
-from bootcfleet.ops.metricgate import ask_gate
 
 #: A gate's answer; for a hook why it failed, or None.
 WaveReply = GateAnswer | str | None
