@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +17,7 @@ from bootcfleet.domain.event import Event
 from bootcfleet.domain.notify import FailedHost, Notice, Notices, body_of, wanted
 from bootcfleet.domain.rollout_events import JournalEvents
 from bootcfleet.domain.rollout_policy import NotifyEvent, NotifyForm, NotifyTarget
+from bootcfleet.domain.rollout_spec import RolloutSpec
 from bootcfleet.domain.rollout_tally import Tally
 from bootcfleet.domain.waves import Wave
 from tests.rolloutjournal import played
@@ -269,3 +273,19 @@ def test_documented_limits_hold_and_nobody_is_mentioned(
         assert len(text) <= 16383
         assert "@" not in text.replace("@\u200b", "")
     assert all(line.isprintable() for line in section["text"]["text"].splitlines())
+
+
+def test_the_example_of_the_documentation_is_a_policy() -> None:
+    text = (Path(__file__).parent.parent.parent / "docs" / "notifications.md").read_text()
+    [example] = re.findall(r"```yaml\n(rollouts:\n.*?)```", text, re.S)
+    spec = RolloutSpec.model_validate(yaml.safe_load(example)["rollouts"]["careful"])
+    assert spec.policy("careful").notify == (
+        NotifyTarget(
+            NotifyForm.SLACK,
+            url_env="CHAT_WEBHOOK",
+            events=(NotifyEvent.APPROVAL, NotifyEvent.HALTED, NotifyEvent.FINISHED),
+        ),
+        NotifyTarget(url="https://events.example.com/bootcfleet", token_env="EVENTS_TOKEN"),
+    )
+    for word in (*NotifyEvent, *NotifyForm):
+        assert f"`{word}`" in text
