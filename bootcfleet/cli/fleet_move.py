@@ -26,6 +26,7 @@ from bootcfleet.ops import connect
 from bootcfleet.ops.audit import current_actor, open_ledger, project_commit
 from bootcfleet.ops.fleet import Fleet
 from bootcfleet.ops.hostwork import Surroundings
+from bootcfleet.ops.rollout_listen import Metrics, beside
 from bootcfleet.ops.rollout_plan import Plan, plan_rollout
 from bootcfleet.ops.rollout_policy import choose_policy
 from bootcfleet.ops.rollout_run import Office, begin_rollout, raise_if_halted
@@ -119,13 +120,18 @@ def _carry_out(
     running: Running,
 ) -> Rollout:
     commit = project_commit(loaded)
-    with closing(open_ledger(loaded)) as ledger, RolloutProgress(output) as progress:
-        if not output.as_json:
-            for event in JournalEvents(record_of(plan.rollout)).planned():
-                progress.tally.take(event, datetime.now(UTC).timestamp())
-        around = Surroundings(emit=progress.event, resolve=RegistryClient().resolve)
+    record = record_of(plan.rollout)
+    metrics = Metrics(running.metrics_file, running.metrics_listen)
+    with (
+        closing(open_ledger(loaded)) as ledger,
+        RolloutProgress(output) as progress,
+        beside(ledger, record, progress.event, metrics=metrics) as emit,
+    ):
+        for at, event in JournalEvents(record).all([]):
+            progress.tally.take(event, at.timestamp())
+        around = Surroundings(emit=emit, resolve=RegistryClient().resolve)
         workers = ThreadWorkers(fleet, running.parallel, around)
-        office = Office(ledger, commit, emit=progress.event)
+        office = Office(ledger, commit, emit=emit)
         try:
             return begin_rollout(
                 plan,

@@ -6,7 +6,6 @@ rollout up or end it: what fails is an event ``notify.failed`` and a note.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
@@ -18,10 +17,16 @@ from pathlib import Path
 
 from bootcfleet.domain.event import Emit, Event
 from bootcfleet.domain.notify import Notices
+from bootcfleet.domain.rollout_events import JournalEvents
+from bootcfleet.domain.rollout_journal import EntryKind, JournalEntry, NewEntry, RolloutRecord
 from bootcfleet.domain.rollout_metrics import exposition
 from bootcfleet.domain.rollout_policy import NotifyTarget
+from bootcfleet.domain.rollout_replay import begin
 from bootcfleet.domain.rollout_tally import Tally
+from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.metricsfile import MetricsEndpoint, MetricsFile
+from bootcfleet.drivers.rolloutstore import RolloutStore
+from bootcfleet.ops.audit import current_actor
 from bootcfleet.ops.notify import Notifier
 
 #: Seconds between two writes of the metrics file: at least, and at most while nothing happens.
@@ -68,6 +73,31 @@ def listening(
         yield listeners.event
 
 
+@contextmanager
+def beside(
+    ledger: Ledger,
+    record: RolloutRecord,
+    emit: Emit,
+    *,
+    entries: Sequence[JournalEntry] = (),
+    metrics: Metrics | None = None,
+) -> Iterator[Emit]:
+    """`listening` as the record's policy says, with notes into the journal of the rollout.
+
+    `entries` are what is in the journal already.  Raises as `listening` does.
+    """
+    store = RolloutStore.open(ledger.db)
+
+    def note(message: str) -> None:
+        entry = NewEntry(EntryKind.NOTE, "", {"kind": "notify.failed", "message": message})
+        store.append(record.id, [entry], at=datetime.now(UTC), actor=current_actor())
+
+    history = JournalEvents(record).all(entries)
+    targets = begin(record).policy.notify
+    with listening(emit, history, targets=targets, metrics=metrics, note=note) as both:
+        yield both
+
+
 class _Listeners:
     """The tally of all listeners, and what each of them does with an event."""
 
@@ -82,6 +112,7 @@ class _Listeners:
         self._notices = Notices()
         self._notifier: Notifier | None = None
         self._writer: _Writer | None = None
+        self._unwritten: list[str] = []
 
     def event(self, event: Event) -> None:
         """Take an event in and pass it on; called from several threads."""
@@ -89,6 +120,8 @@ class _Listeners:
         with self._lock:
             self._tally.take(event, now)
             notice = self._notices.of(event, self._tally, datetime.fromtimestamp(now, UTC))
+        if event.kind == "rollout.started" and self._unwritten:
+            self._write_notes()
         if notice is not None and self._notifier is not None:
             self._notifier.tell(notice)
         if self._writer is not None:
@@ -103,9 +136,22 @@ class _Listeners:
     def failed(self, message: str) -> None:
         """A listener could not do its work."""
         self._emit(Event("notify.failed", "", message, {"rollout": self._tally.rollout}))
-        # A ledger that is busy or gone is the controller's to report.
-        with contextlib.suppress(Exception):
-            self._note(message)
+        with self._lock:
+            self._unwritten.append(message)
+        self._write_notes()
+
+    def _write_notes(self) -> None:
+        """Write down what could not be yet: before the start there is no journal."""
+        with self._lock:
+            notes, self._unwritten = self._unwritten, []
+        for number, message in enumerate(notes):
+            try:
+                self._note(message)
+            except Exception:  # noqa: BLE001 - nothing of this may end the rollout
+                # A ledger that is busy or gone is the controller's to report.
+                with self._lock:
+                    self._unwritten = notes[number:] + self._unwritten
+                return
 
     def measure(self, metrics: Metrics, stack: ExitStack) -> None:
         """Begin to write and to serve metrics."""

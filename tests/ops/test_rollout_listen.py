@@ -7,6 +7,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,9 +15,12 @@ import pytest
 
 from bootcfleet.domain.event import Event
 from bootcfleet.domain.rollout_events import JournalEvents
-from bootcfleet.domain.rollout_policy import NotifyEvent, NotifyTarget
+from bootcfleet.domain.rollout_journal import EntryKind
+from bootcfleet.domain.rollout_policy import NotifyEvent, NotifyTarget, RolloutPolicy
+from bootcfleet.drivers.ledger import Ledger
+from bootcfleet.drivers.rolloutstore import RolloutStore
 from bootcfleet.errors import FleetError, UsageError
-from bootcfleet.ops.rollout_listen import Metrics, listening
+from bootcfleet.ops.rollout_listen import Metrics, beside, listening
 from tests.ops.test_notify import SECRET, Chat, chat  # noqa: F401 - a fixture
 from tests.rolloutjournal import BEGAN, plan, played
 
@@ -62,17 +66,13 @@ def test_what_fails_is_an_event_and_a_note_and_never_the_rollout(tmp_path: Path)
     folder.mkdir()
     file = folder / "rollout.prom"
 
-    def note(message: str) -> None:
-        notes.append(message)
-        raise FleetError("the ledger is busy")
-
     with listening(
         passed.append,
         JournalEvents(plan([["a"]])).all([]),
         targets=(NotifyTarget(url_env="MISSING"), NotifyTarget(url=f"http://127.0.0.1:1/{SECRET}",
                                                                events=(NotifyEvent.FINISHED,))),
         metrics=Metrics(file),
-        note=note,
+        note=notes.append,
         environ={},
     ) as emit:  # fmt: skip
         until(file.exists)
@@ -89,6 +89,43 @@ def test_what_fails_is_an_event_and_a_note_and_never_the_rollout(tmp_path: Path)
     assert not any(SECRET in said for said in (*notes, *(event.message for event in passed)))
     assert passed[0].data == {"rollout": "20261121-020000-ab12"}
     assert kinds.count("rollout.finished") == 1
+
+
+@pytest.mark.parametrize("error", [FleetError("busy"), RuntimeError("surprise")])
+def test_a_note_that_cannot_be_written_is_kept_until_the_start(error: Exception) -> None:
+    notes: list[str] = []
+    errors = [error]
+
+    def note(message: str) -> None:
+        if errors:
+            raise errors.pop()
+        notes.append(message)
+
+    targets = (NotifyTarget(url_env="ONE"), NotifyTarget(url="ftp://x"))
+    with listening(lambda _: None, [], targets=targets, note=note, environ={}) as emit:
+        emit(Event("rollout.started"))
+        emit(Event("rollout.started"))
+    assert len(notes) == 2
+    assert "ONE is not set" in notes[0]
+
+
+def test_what_the_policy_names_is_told_and_notes_come_into_the_journal(tmp_path: Path) -> None:
+    store = RolloutStore.open_url("sqlite:///ledger.db", base=tmp_path)
+    policy = RolloutPolicy(notify=(NotifyTarget(url_env="MISSING_IN_THIS_TEST"),))
+    record = plan([["a"]], policy=policy)
+    passed: list[Event] = []
+    with closing(Ledger.open("sqlite:///ledger.db", base=tmp_path)) as ledger:
+        with beside(ledger, record, passed.append) as emit:
+            # Before the start there is no journal that a note could be written into.
+            store.create(record)
+            assert store.entries(record.id) == []
+            emit(Event("rollout.started"))
+            [entry] = store.entries(record.id)
+    assert entry.kind is EntryKind.NOTE
+    assert entry.body["kind"] == "notify.failed"
+    assert "MISSING_IN_THIS_TEST is not set" in entry.body["message"]
+    assert [event.kind for event in passed] == ["notify.failed", "rollout.started"]
+    store.close()
 
 
 def test_metrics_over_http_are_of_now() -> None:
