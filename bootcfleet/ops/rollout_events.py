@@ -55,13 +55,14 @@ class RolloutVoice:
         self._say("wave.gate", action.when, f"{action.when} {word}: {answer.message}", ok=answer.ok)
 
     def waiting(self, waiting: Sequence[Waiting]) -> None:
-        """What is waited for, where that is news."""
+        """What is waited for, where that is news; `waits` is all of it, for who counts."""
         now = {one.what: one.why for one in waiting}
-        for what, why in now.items():
-            if self._waiting.get(what) != why:
-                self._say("rollout.waiting", "", f"{what}: {why}", what=what, why=why)
-        if self._waiting and not now:
-            self._say("rollout.waiting", "", "", what="", why="")
+        news = {what: why for what, why in now.items() if self._waiting.get(what) != why}
+        for what, why in news.items():
+            self._say("rollout.waiting", "", f"{what}: {why}", what=what, why=why, waits=now)
+        if not news and now != self._waiting:
+            # Something is not waited for any longer: nothing to be read, but to be counted.
+            self._say("rollout.waiting", "", "", what="", why="", waits=now)
         self._waiting = now
 
     def _say(self, kind: str, subject: str, message: str, **data: Any) -> None:
