@@ -72,39 +72,72 @@ def test_the_drop_in_without_one() -> None:
     assert timer_settings(Windows()).longest == 10 * 3600
 
 
-@pytest.mark.parametrize(
-    ("settings", "times"),
-    [
-        (timer_settings(SATURDAY), ["Sat *-*-* 02:00:00 Europe/Amsterdam"]),
-        (timer_settings(Windows((Window("0 2 * * *", 600.0),), "host")), ["*-*-* 02:00:00"]),
-        (timer_settings(Windows(), every=90.0, delay=0.0), ["OnActiveUSec", "OnUnitInactiveUSec"]),
-    ],
-)
-def test_the_real_systemd_takes_it(
-    settings: TimerSettings, times: list[str], tmp_path: Path
-) -> None:
-    """Verified together with the unit that it is laid over; what bootc's own says is gone."""
-    folder = tmp_path / "units"
-    drop_in = folder / f"{TIMER}.d"
-    drop_in.mkdir(parents=True)
+def loaded(folder: Path, drop_in: str) -> tuple[int, str, list[str]]:
+    """What the real systemd makes of bootc's unit with a drop-in: errors, and all of its times."""
+    (folder / f"{TIMER}.d").mkdir(parents=True, exist_ok=True)
     (folder / TIMER).write_text(SHIPPED)
     service = TIMER.replace(".timer", ".service")
     (folder / service).write_text("[Service]\nType=oneshot\nExecStart=/bin/true\n")
-    (drop_in / "50-bootcfleet.conf").write_text(settings.text(("disabled", "inactive")))
-    done = subprocess.run(
-        [need("systemd-analyze"), "verify", "--man=no", str(folder / TIMER)],
-        capture_output=True, text=True, check=False,
+    (folder / f"{TIMER}.d/50-bootcfleet.conf").write_text(drop_in)
+    argv = [need("systemd-analyze"), "verify", "--man=no", str(folder / TIMER)]
+    quiet = subprocess.run(argv, capture_output=True, text=True, check=False)
+    told = subprocess.run(
+        argv, capture_output=True, text=True, check=False,
+        env={"SYSTEMD_LOG_LEVEL": "debug", "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    (drop_in / "50-bootcfleet.conf").write_text("[Timer]\nOnCalendar=Sat 25:00\n")
-    bad = subprocess.run(
-        [need("systemd-analyze"), "verify", "--man=no", str(folder / TIMER)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert "Failed to parse" in bad.stderr
-    for time in times:
-        if not time.startswith("On"):
-            assert f"OnCalendar={time}\n" in settings.body()
+    times = re.findall(
+        r"^\s*((?:OnCalendar|On[A-Za-z]+Sec|Persistent|FixedRandomDelay): .*)$",
+        told.stderr + told.stdout,
+        re.MULTILINE,
+    )
+    return quiet.returncode, quiet.stderr, sorted(times)
+
+
+@pytest.mark.parametrize(
+    ("settings", "times"),
+    [
+        (
+            timer_settings(SATURDAY),
+            [
+                "FixedRandomDelay: yes",
+                "OnCalendar: Sat *-*-* 02:00:00 Europe/Amsterdam",
+                "Persistent: no",
+            ],
+        ),
+        (
+            timer_settings(Windows((Window("0 2 1,15 * mon", 3600.0),), "host")),
+            [
+                "FixedRandomDelay: yes",
+                "OnCalendar: *-*-01,15 02:00:00",
+                "OnCalendar: Mon *-*-* 02:00:00",
+                "Persistent: no",
+            ],
+        ),
+        (
+            timer_settings(Windows(), every=90.0, delay=0.0),
+            [
+                "FixedRandomDelay: no",
+                "OnActiveSec: 1min 30s",
+                "OnUnitInactiveSec: 1min 30s",
+                "Persistent: no",
+            ],
+        ),
+    ],
+)
+def test_the_real_systemd_has_these_times_and_no_others(
+    settings: TimerSettings, times: list[str], tmp_path: Path
+) -> None:
+    code, said, found = loaded(tmp_path, settings.text(("disabled", "inactive")))
+    assert (code, said) == (0, "")
+    assert found == times
+
+
+def test_what_systemd_has_without_it_and_with_a_wrong_one(tmp_path: Path) -> None:
+    """That the test above can fail: bootc's own times, and a drop-in that is none."""
+    code, said, found = loaded(tmp_path, "")
+    assert (code, said) == (0, "")
+    assert {"OnBootSec: 1h", "OnUnitInactiveSec: 8h"} < set(found)
+    assert "Failed to parse" in loaded(tmp_path, "[Timer]\nOnCalendar=Sat 25:00\n")[1]
 
 
 def elapses(expression: str, base: datetime, count: int = 3) -> list[datetime]:
