@@ -108,7 +108,9 @@ def test_every_request_is_documented() -> None:
         assert f"`{standing}`" in rollouts, f"{standing} is not in docs/rollouts.md"
 
 
-@pytest.mark.parametrize("name", ["list", "show", "watch", "pause", "approve", "abort", "retry"])
+@pytest.mark.parametrize(
+    "name", ["list", "show", "watch", "pause", "approve", "abort", "retry", "resume"]
+)
 def test_every_option_of_rollouts_is_documented(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bootcfleet.cli import rollout_pull
+from bootcfleet.cli.fleet_options import Parallel
 from bootcfleet.cli.output import JsonFlag, YesFlag
 
 app = typer.Typer(no_args_is_help=True, help="Follow, pause, approve, abort and resume rollouts.")
@@ -137,6 +138,34 @@ def retry(
     from bootcfleet.cli.rollout_run import run_retry
 
     run_retry(rollout, host, reason, yes=yes, as_json=as_json)
+
+
+@app.command()
+def resume(
+    rollout: OpenArgument = None,
+    inventory: Annotated[
+        Path | None,
+        typer.Option(
+            "--inventory",
+            "-i",
+            help="Reach the hosts as this inventory says, and not as the plan does.",
+            show_default=False,
+        ),
+    ] = None,
+    parallel: Parallel = 50,
+    reason: ReasonOption = "",
+    yes: YesFlag = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Let a paused rollout go on; carry one out here that nobody carries out.
+
+    It looks at the hosts again and does what is left to do. Exit codes are those of
+    `fleet upgrade`: 1 when hosts failed, 4 when it halted.
+    """
+    from bootcfleet.cli.rollout_resume import run_resume
+
+    code = run_resume(rollout, reason, inventory, parallel=parallel, yes=yes, as_json=as_json)
+    raise typer.Exit(code)
 
 
 @app.command()

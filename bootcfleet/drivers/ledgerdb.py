@@ -78,6 +78,11 @@ class LedgerDb:
 
         Raises `FleetError`, also for tables that a newer bootcfleet made.
         """
+        with self.read() as connection:
+            # Who only reads need not wait for a turn, however long somebody writes.
+            there = sa.inspect(connection).has_table(schema.name)
+            if there and connection.execute(sa.select(schema.c.version)).scalar() == version:
+                return
         with self.write() as connection:
             metadata.create_all(connection)
             found = connection.execute(sa.select(schema.c.version)).scalar()

@@ -132,5 +132,5 @@ def raise_if_halted(rollout: Rollout) -> None:
         raise RolloutHaltedError(
             f"the {rollout.operation} halted: {rollout.halted}",
             hint=f"`bootcfleet rollout show {rollout.id}` has the evidence; when the cause is "
-            f"gone: `bootcfleet rollout retry {rollout.id}`",
+            f"gone: `bootcfleet rollout retry --rollout {rollout.id}`",
         )

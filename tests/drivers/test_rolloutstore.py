@@ -285,6 +285,16 @@ def test_a_newer_schema(store: RolloutStore, tmp_path: Path) -> None:
         RolloutStore.open_url("sqlite:///ledger.db", base=tmp_path)
 
 
+def test_to_read_nobody_needs_a_turn(store: RolloutStore, tmp_path: Path) -> None:
+    """However long somebody writes."""
+    append(store, a_host("web1"))
+    with store.db.write():
+        other = RolloutStore.open_url("sqlite:///ledger.db", base=tmp_path)
+        assert len(other.entries(ID)) == 1
+        assert other.find().id == ID
+        other.close()
+
+
 # --- many writers, and writers that are killed --------------------------------------------
 
 

@@ -101,10 +101,15 @@ def test_a_writer_that_never_ends_its_turn(
     short = [text.replace("30s", "50ms") for text in ledgerdb._TURN]
     assert short != list(ledgerdb._TURN)
     monkeypatch.setattr(ledgerdb, "_TURN", short)
-    with ledger.db.write(), pytest.raises(FleetError, match="lock timeout") as caught:
-        Ledger.open(empty_database, base=tmp_path)
+    with ledger.db.write():
+        # To read, nobody needs a turn.
+        other = Ledger.open(empty_database, base=tmp_path)
+        assert other.entries() == []
+        with pytest.raises(FleetError, match="lock timeout") as caught:
+            record(other)
     assert "another process holds it" in (caught.value.hint or "")
-    ledger.close()
+    for one in (ledger, other):
+        one.close()
 
 
 def test_a_user_who_may_only_add_and_read(empty_database: str, tmp_path: Path) -> None:
