@@ -8,6 +8,7 @@ import typer
 
 from bootcfleet.cli import fleet_enroll, fleet_lock
 from bootcfleet.cli.fleet_options import (
+    Accept,
     Bake,
     Batch,
     BootTimeout,
@@ -97,6 +98,7 @@ def upgrade(
     ignore_windows: IgnoreWindows = False,
     parallel: Parallel = 50,
     executor: ExecutorAt = None,
+    accept: Accept = None,
     metrics_file: MetricsFile = None,
     metrics_listen: MetricsListen = None,
     dry_run: DryRunFlag = False,
@@ -128,7 +130,16 @@ def upgrade(
         soft_reboot=soft_reboot,
         windows=not ignore_windows,
     )
-    running = Running(parallel, metrics_file, metrics_listen, executor, dry_run, yes, as_json)
+    running = Running(
+        parallel,
+        metrics_file,
+        metrics_listen,
+        executor,
+        tuple(accept or ()),
+        dry_run,
+        yes,
+        as_json,
+    )
     selection = Selection(inventory, labels, groups, hosts)
     raise typer.Exit(move(Move(Operation.UPGRADE), selection, pace, running))
 
@@ -157,6 +168,7 @@ def switch(
     ignore_windows: IgnoreWindows = False,
     parallel: Parallel = 50,
     executor: ExecutorAt = None,
+    accept: Accept = None,
     metrics_file: MetricsFile = None,
     metrics_listen: MetricsListen = None,
     dry_run: DryRunFlag = False,
@@ -186,7 +198,16 @@ def switch(
         soft_reboot=soft_reboot,
         windows=not ignore_windows,
     )
-    running = Running(parallel, metrics_file, metrics_listen, executor, dry_run, yes, as_json)
+    running = Running(
+        parallel,
+        metrics_file,
+        metrics_listen,
+        executor,
+        tuple(accept or ()),
+        dry_run,
+        yes,
+        as_json,
+    )
     selection = Selection(inventory, labels, groups, hosts)
     raise typer.Exit(move(Move(Operation.SWITCH, image), selection, pace, running))
 
@@ -211,6 +232,7 @@ def rollback(
     ignore_windows: IgnoreWindows = False,
     parallel: Parallel = 50,
     executor: ExecutorAt = None,
+    accept: Accept = None,
     metrics_file: MetricsFile = None,
     metrics_listen: MetricsListen = None,
     dry_run: DryRunFlag = False,
@@ -238,7 +260,16 @@ def rollback(
         soft_reboot=soft_reboot,
         windows=not ignore_windows,
     )
-    running = Running(parallel, metrics_file, metrics_listen, executor, dry_run, yes, as_json)
+    running = Running(
+        parallel,
+        metrics_file,
+        metrics_listen,
+        executor,
+        tuple(accept or ()),
+        dry_run,
+        yes,
+        as_json,
+    )
     selection = Selection(inventory, labels, groups, hosts)
     raise typer.Exit(move(Move(Operation.ROLLBACK), selection, pace, running))
 
@@ -263,6 +294,7 @@ def reboot(
     ignore_windows: IgnoreWindows = False,
     parallel: Parallel = 50,
     executor: ExecutorAt = None,
+    accept: Accept = None,
     metrics_file: MetricsFile = None,
     metrics_listen: MetricsListen = None,
     apply_staged: Annotated[
@@ -290,7 +322,16 @@ def reboot(
         soft_reboot=soft_reboot,
         windows=not ignore_windows,
     )
-    running = Running(parallel, metrics_file, metrics_listen, executor, dry_run, yes, as_json)
+    running = Running(
+        parallel,
+        metrics_file,
+        metrics_listen,
+        executor,
+        tuple(accept or ()),
+        dry_run,
+        yes,
+        as_json,
+    )
     selection = Selection(inventory, labels, groups, hosts)
     raise typer.Exit(
         move(Move(Operation.REBOOT, apply_staged=apply_staged), selection, pace, running)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,24 +14,21 @@ from bootcfleet.cli.fleet_options import Pace, Running, Selection
 from bootcfleet.cli.fleet_run import selected
 from bootcfleet.cli.fleet_view import plan_json, rollout_json, show_plan, show_rollout
 from bootcfleet.cli.output import Output, ask_secret
-from bootcfleet.cli.rollout_progress import RolloutProgress
+from bootcfleet.cli.rollout_desk import desk
+from bootcfleet.domain.preflight_case import Severity
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.domain.rollout import FAILURES, HostPhase, Operation, Rollout
-from bootcfleet.domain.rollout_events import JournalEvents
 from bootcfleet.domain.rollout_override import with_overrides
 from bootcfleet.domain.rollout_policy import RolloutPolicy
 from bootcfleet.domain.rollout_replay import record_of
 from bootcfleet.drivers.registry import RegistryClient
-from bootcfleet.errors import ExitCode, InterruptedRunError
+from bootcfleet.errors import ExitCode, UsageError
 from bootcfleet.ops import connect
-from bootcfleet.ops.audit import current_actor, open_ledger, project_commit
+from bootcfleet.ops.audit import current_actor, open_ledger
 from bootcfleet.ops.fleet import Fleet
-from bootcfleet.ops.hostwork import Surroundings
-from bootcfleet.ops.rollout_listen import Metrics, beside
 from bootcfleet.ops.rollout_plan import Plan, plan_rollout
 from bootcfleet.ops.rollout_policy import choose_policy
-from bootcfleet.ops.rollout_run import Office, begin_rollout, raise_if_halted
-from bootcfleet.ops.workers import ThreadWorkers
+from bootcfleet.ops.rollout_run import begin_rollout, raise_if_halted
 
 if TYPE_CHECKING:
     from bootcfleet.ops.hostcheck import HostChecks
@@ -75,14 +73,16 @@ def move(what: Move, selection: Selection, pace: Pace, running: Running) -> int:
     target = ImageRef.parse(what.image) if what.image else None
     loaded, hosts = selected(selection)
     policy = policy_of(loaded, pace)
-    with closing(connect.over_ssh(hosts, ask_secret)) as fleet:
+    with closing(connect.over_ssh(hosts, ask_secret)) as fleet, RegistryClient() as client:
         now = datetime.now(UTC)
         plan = plan_rollout(
             fleet,
             what.operation,
             policy,
             rollout_id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
-            resolve=RegistryClient().resolve,
+            resolve=client.resolve,
+            registry=client,
+            signed=loaded is not None and loaded.project.signing is not None,
             image=target,
             apply_staged=what.apply_staged,
             parallel=running.parallel,
@@ -94,6 +94,7 @@ def move(what: Move, selection: Selection, pace: Pace, running: Running) -> int:
         bad = plan.rollout.count(HostPhase.REFUSED, HostPhase.DEFERRED) > 0
         if running.dry_run or not plan.moving:
             return ExitCode.FAILED if bad else ExitCode.DONE
+        _acknowledge(output, plan, running)
         noun = "host" if len(plan.moving) == 1 else "hosts"
         output.confirm(f"{what.operation} {len(plan.moving)} {noun}?", yes=running.yes)
         end = _carry_out(output, loaded, plan, fleet, checks, running)
@@ -119,39 +120,38 @@ def _carry_out(
     checks: Mapping[str, HostChecks],
     running: Running,
 ) -> Rollout:
-    commit = project_commit(loaded)
     record = record_of(plan.rollout)
-    metrics = Metrics(running.metrics_file, running.metrics_listen)
     with (
         closing(open_ledger(loaded)) as ledger,
-        RolloutProgress(output) as progress,
-        beside(ledger, record, progress.event, metrics=metrics) as emit,
+        desk(output, loaded, ledger, record, fleet, running) as own,
     ):
-        for at, event in JournalEvents(record).all([]):
-            progress.tally.take(event, at.timestamp())
-        around = Surroundings(emit=emit, resolve=RegistryClient().resolve)
-        workers = ThreadWorkers(fleet, running.parallel, around)
-        office = Office(ledger, commit, emit=emit)
-        try:
-            return begin_rollout(
-                plan,
-                workers,
-                office,
-                checks={host: own.checks for host, own in checks.items()},
+        return begin_rollout(
+            plan,
+            own.workers,
+            own.office,
+            checks={host: found.checks for host, found in checks.items()},
+        )
+
+
+def _acknowledge(output: Output, plan: Plan, running: Running) -> None:
+    """What is not to be done by mistake is asked for by name, even with --yes."""
+    moving = set(plan.moving)
+    for one in plan.preflight.confirmations:
+        if one.rule in running.accept or not moving.intersection(one.hosts):
+            continue
+        if running.yes or output.as_json or not sys.stdin.isatty():
+            raise UsageError(
+                f"{one.text}",
+                hint=f"if that is meant, add --accept {one.rule}",
             )
-        except KeyboardInterrupt:
-            raise InterruptedRunError(
-                f"stopped; the {plan.rollout.operation} {plan.rollout.id} is open",
-                hint=f"go on with `bootcfleet rollout resume {plan.rollout.id}`, or give it up "
-                f"with `bootcfleet rollout abort {plan.rollout.id}`",
-            ) from None
+        output.confirm(f"{one.text}: is that meant?", yes=False)
 
 
 def _checks(loaded: LoadedProject | None, plan: Plan, fleet: Fleet) -> Mapping[str, HostChecks]:
     # Brings the templates' language with it, which no other fleet command needs.
     from bootcfleet.ops.hostcheck import host_checks
 
-    return host_checks(loaded, plan, fleet)
+    return host_checks(loaded, plan.rollout, fleet)
 
 
 def _show(output: Output, plan: Plan, checks: Mapping[str, HostChecks], *, dry_run: bool) -> None:
@@ -159,9 +159,15 @@ def _show(output: Output, plan: Plan, checks: Mapping[str, HostChecks], *, dry_r
 
     if output.as_json:
         counts = {host: len(own.checks) for host, own in checks.items()}
-        body: dict[str, Any] = {"kind": "rollout.planned", **plan_json(plan)}
+        notes = [one.to_json() for one in plan.preflight.sentences()]
+        body: dict[str, Any] = {"kind": "rollout.planned", **plan_json(plan), "preflight": notes}
         (output.json if dry_run else output.json_line)({**body, "image_checks": counts})
         return
     show_plan(output, plan)
+    moving = set(plan.moving)
+    for one in plan.preflight.sentences(Severity.WARN, Severity.CONFIRM):
+        if moving.intersection(one.hosts):
+            word = "warning" if one.severity is Severity.WARN else "to confirm"
+            output.line(f"{word}: {one.text}")
     for line in by_origin(dict(checks)):
         output.line(line)

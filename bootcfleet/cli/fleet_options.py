@@ -176,6 +176,14 @@ MetricsListen = Annotated[
         show_default=False,
     ),
 ]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        help="What the preflight wants confirmed, by its name: major-release. Repeatable.",
+        show_default=False,
+    ),
+]
 ExecutorAt = Annotated[
     str | None,
     typer.Option(
@@ -224,6 +232,7 @@ class Running:
     metrics_file: Path | None = None
     metrics_listen: str | None = None
     executor: str | None = None
+    accept: tuple[str, ...] = ()
     dry_run: bool = False
     yes: bool = False
     as_json: bool = False

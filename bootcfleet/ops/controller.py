@@ -9,7 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -17,12 +23,12 @@ from typing import Any
 from bootcfleet.domain.action import Action, ActionKind, GateAnswer, World
 from bootcfleet.domain.check import Check
 from bootcfleet.domain.event import Emit, ignore
-from bootcfleet.domain.judgement import HostReply, judge
+from bootcfleet.domain.judgement import HostReply, Problem, judge
 from bootcfleet.domain.rollout import ENDS, HostPhase, Observation, Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, JournalEntry, NewEntry, WavePhase
 from bootcfleet.domain.rollout_replay import apply, host_entry, wave_entry
 from bootcfleet.domain.rollout_step import next_actions
-from bootcfleet.errors import FleetError
+from bootcfleet.errors import FleetError, HostFault
 from bootcfleet.ops.hostwork import HostTask
 from bootcfleet.ops.rollout_book import Book, HostEnd
 from bootcfleet.ops.rollout_events import RolloutVoice
@@ -48,6 +54,7 @@ class Controller:
     workers: Workers
     emit: Emit = ignore
     owner: str = ""
+    directory: str = ""
     checks: Mapping[str, tuple[Check, ...]] = field(default_factory=dict)
     seen: dict[str, Observation] = field(default_factory=dict)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -128,7 +135,7 @@ class Controller:
                 gate = next(g for g in self.rollout.policy.gates if g.name == action.when)
                 self._wavework[self._pool.submit(ask, gate, self.clock)] = action
             elif action.kind is ActionKind.HOOK:
-                work = self._pool.submit(run_wave_hook, self.rollout, action)
+                work = self._pool.submit(run_wave_hook, self.rollout, action, self.directory)
                 self._wavework[work] = action
             else:
                 self._voice.action(action)
@@ -146,6 +153,7 @@ class Controller:
             rollout=rollout.id,
             owner=self.owner,
             wave=self._voice.wave_of(host),
+            directory=self.directory,
             checks=self.checks.get(host, ()) if action.kind is ActionKind.CHECK else (),
             resolved=rollout.resolved if late else {},
             reference=rollout.reference,
@@ -157,7 +165,7 @@ class Controller:
         now = self.clock()
         for future in [future for future in self._running if future.done()]:
             action = self._running.pop(future)
-            reply = future.result()
+            reply = _reply_of(future)
             self._remember(action, reply, now)
             entries += judge(self.rollout, action, reply, now)
             if reply.problem is not None:
@@ -253,3 +261,12 @@ class Controller:
         except (FleetError, KeyboardInterrupt):
             # The rollout is as the journal has it; `resume` needs no farewell.
             return
+
+
+def _reply_of(future: Future[HostReply]) -> HostReply:
+    """What a task brought; a worker that died with it is a connection that was lost."""
+    try:
+        return future.result()
+    except (Exception, CancelledError) as error:  # noqa: BLE001 - executors raise their own kinds
+        what = f"its worker was lost ({type(error).__name__}: {error})"
+        return HostReply(problem=Problem(HostFault.CONNECTION_LOST, what))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from bootcfleet.domain.check import Check, Mode, Outcome
 from bootcfleet.domain.evidence import EvidenceKind
-from bootcfleet.domain.rollout import Operation, Target
+from bootcfleet.domain.rollout import Operation, Rollout, Target
 from bootcfleet.drivers.command import LocalExecutor
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.ops.audit import open_ledger
@@ -23,7 +23,6 @@ from bootcfleet.ops.evidence import latest_evidence
 from bootcfleet.ops.fleet import Fleet
 from bootcfleet.ops.project import LoadedProject
 from bootcfleet.ops.render import ProjectImages
-from bootcfleet.ops.rollout_plan import Plan
 
 
 @dataclass(frozen=True)
@@ -35,20 +34,22 @@ class HostChecks:
     why: str
 
 
-def host_checks(loaded: LoadedProject | None, plan: Plan, fleet: Fleet) -> dict[str, HostChecks]:
-    """The image's checks of every host that the plan moves; hosts without any are left out.
+def host_checks(
+    loaded: LoadedProject | None, rollout: Rollout, fleet: Fleet
+) -> dict[str, HostChecks]:
+    """The image's checks of every host that the rollout moves; hosts without any are left out.
 
     Outside of a project there are none. Raises `ConfigError` for checks of the
     project that are wrong, so that a rollout does not begin with them.
     """
-    if loaded is None or not plan.moving:
+    if loaded is None or not rollout.targets:
         return {}
-    finder = _Finder(loaded, plan.rollout.operation)
+    finder = _Finder(loaded, rollout.operation)
     found: dict[str, HostChecks] = {}
     with closing(open_ledger(loaded)) as ledger:
-        for name in plan.moving:
+        for name, target in rollout.targets.items():
             if fleet.hosts[name].image_checks:
-                checks = finder.find(plan.rollout.targets[name], ledger)
+                checks = finder.find(target, ledger)
                 if checks is not None and checks.checks:
                     found[name] = checks
     return found

@@ -52,6 +52,7 @@ class HostTask:
     rollout: str
     owner: str
     wave: str = ""
+    directory: str = ""
     checks: tuple[Check, ...] = ()
     seen: Observation | None = None
     resolved: Mapping[str, Resolved] = field(default_factory=dict)
@@ -103,9 +104,9 @@ class _Work:
                 return self._queue_rollback()
             case ActionKind.DRAIN:
                 self._lock()
-                return self._hooks(self.task.policy.drain)
+                return self._hooks("drain", self.task.policy.drain)
             case ActionKind.UNDRAIN:
-                return self._hooks(self.task.policy.undrain)
+                return self._hooks("undrain", self.task.policy.undrain)
             case ActionKind.REBOOT:
                 return self._reboot()
             case ActionKind.CHECK:
@@ -163,9 +164,6 @@ class _Work:
             owner=self.task.owner,
             seconds=LOCK_SECONDS,
         )
-        self._hold_timer()
-
-    def _hold_timer(self) -> None:
         if self.task.target is not None and self.task.target.timer:
             updatetimer.inhibit(self.executor, self.name)
 
@@ -177,6 +175,8 @@ class _Work:
             self.task.host,
             self.executor,
             self.task.operation,
+            self.task.policy,
+            self.task.rollout,
             self.task.resolved,
             self.task.reference,
             self.around.resolve,
@@ -270,7 +270,8 @@ class _Work:
         return not seen.rollback_queued and seen.staged in target.accepted
 
     def _check(self) -> HostReply:
-        self._hold_timer()
+        # A mask of this boot alone is gone by now, and the new image may bring a timer of its own.
+        updatetimer.inhibit(self.executor, self.name)
         reverting = self.task.action.state.phase is HostPhase.REVERTING
         rules = () if reverting else self.task.policy.health
         failures = check_health(
@@ -345,12 +346,11 @@ class _Work:
     def _release(self) -> HostReply:
         if self.task.action.state.down:
             return HostReply(notes=("its lock is left: it does not answer",))
-        if self.task.target is not None and self.task.target.timer:
-            updatetimer.restore(self.executor, self.name)
+        updatetimer.restore(self.executor, self.name)
         hostlock.release(self.executor, self.name, rollout=self.task.rollout)
         return HostReply()
 
-    def _hooks(self, hooks: tuple[Hook, ...]) -> HostReply:
+    def _hooks(self, event: str, hooks: tuple[Hook, ...]) -> HostReply:
         host = self.task.host
         context = HookContext(
             host=host.name,
@@ -359,6 +359,8 @@ class _Work:
             wave=self.task.wave,
             operation=str(self.task.operation),
             labels=dict(host.labels),
+            event=event,
+            directory=self.task.directory,
         )
         for hook in hooks:
             run_hook(hook, context, self.executor)

@@ -22,15 +22,15 @@ from bootcfleet.domain.rollout import (
     Rollout,
     Target,
 )
-from bootcfleet.domain.rollout_policy import RolloutPolicy
+from bootcfleet.domain.rollout_policy import Download, RolloutPolicy, SoftReboot
 from bootcfleet.domain.waves import plan_waves
-from bootcfleet.drivers import updatetimer
-from bootcfleet.drivers.bootc import BootcHost, HostFacts, SystemState
+from bootcfleet.drivers.bootc import HostFacts
 from bootcfleet.drivers.command import Executor
+from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.errors import FleetError, HostError, HostFault
-from bootcfleet.ops.fanout import gather
-from bootcfleet.ops.fleet import Fleet, Resolve, resolve_all
+from bootcfleet.ops.fleet import Fleet, Resolve
 from bootcfleet.ops.hostwork import observation
+from bootcfleet.ops.preflight import Preflight, PreflightReport, preflight
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,12 @@ class Plan:
 
     rollout: Rollout
     observed: Mapping[str, Observation]
-    facts: Mapping[str, HostFacts]
-    resolved: Mapping[str, Resolved]
+    preflight: Preflight
+
+    @property
+    def resolved(self) -> Mapping[str, Resolved]:
+        """What each reference was when the plan was made."""
+        return self.rollout.resolved
 
     @property
     def moving(self) -> tuple[str, ...]:
@@ -57,6 +61,9 @@ def plan_rollout(
     resolve: Resolve,
     image: ImageRef | None = None,
     apply_staged: bool = False,
+    registry: RegistryClient | None = None,
+    signed: bool = False,
+    hosts_ask: bool = True,
     parallel: int = 50,
     began: datetime | None = None,
     actor: str = "",
@@ -67,25 +74,31 @@ def plan_rollout(
     Hosts that cannot take part are in the rollout's states as refused, with
     the reason; hosts that need nothing as unchanged; hosts that cannot be reached as deferred.
 
+    `registry` tells how much each host downloads; `signed` is whether the project signs its
+    images, `hosts_ask` whether hosts ask their registries themselves.
+
     Raises the registry's error when a reference that a host needs cannot be
     resolved: nothing was begun.
     """
-    answers = gather(fleet.names, lambda name: look(name, fleet.executor(name)), parallel=parallel)
-    looks: dict[str, Look] = {}
-    states: dict[str, HostState] = {}
-    for name, answer in answers.items():
-        if isinstance(answer, FleetError):
-            states[name] = _not_asked(answer)
-        else:
-            looks[name] = answer
-    wanted = {name: _reference(operation, own.facts, image) for name, own in looks.items()}
-    needed = [ref for ref in wanted.values() if ref is not None]
-    resolved, problems = resolve_all(needed, resolve)
-    if problems:
-        raise problems[0]
+    found = preflight(
+        fleet,
+        fleet.names,
+        operation=operation,
+        image=image,
+        resolve=resolve,
+        registry=registry,
+        rollout=rollout_id,
+        signed=signed,
+        wants=_wants(policy),
+        hosts_ask=hosts_ask,
+        parallel=parallel,
+    )
+    if found.problems:
+        raise found.problems[0]
     targets: dict[str, Target] = {}
-    for name, own in looks.items():
-        decided = _target(operation, name, own, wanted[name], resolved, apply_staged=apply_staged)
+    states: dict[str, HostState] = {}
+    for name, report in found.reports.items():
+        decided = _host(operation, report, found.resolved, image, apply_staged=apply_staged)
         if isinstance(decided, Target):
             targets[name] = decided
         else:
@@ -99,63 +112,108 @@ def plan_rollout(
         targets,
         states,
         hosts=dict(fleet.hosts),
-        resolved=resolved,
+        resolved=found.resolved,
         reference=str(image) if image else None,
         began=began,
         actor=actor,
     )
-    seen = {name: observation(own.facts) for name, own in looks.items()}
-    return Plan(rollout, seen, {name: own.facts for name, own in looks.items()}, resolved)
+    facts = {name: one.facts for name, one in found.reports.items() if one.facts is not None}
+    seen = {name: observation(own) for name, own in facts.items()}
+    return Plan(rollout, seen, found)
 
 
-@dataclass(frozen=True)
-class Look:
-    """A host before anything is done to it."""
-
-    facts: HostFacts
-    system: SystemState
-    zone: str | None = None
-    timer: bool = False
-
-
-def look(name: str, executor: Executor) -> Look:
-    """A host's facts and the state of its systemd.  Raises `HostError`."""
-    bootc = BootcHost(executor, name)
-    facts = bootc.facts()
-    return Look(facts, bootc.system_running(), timer=updatetimer.active(executor, name))
+def _wants(policy: RolloutPolicy) -> tuple[str, ...]:
+    """The abilities of bootc that the policy is better off with."""
+    wants = []
+    if policy.windows.windows or policy.download is Download.AHEAD:
+        wants.append("download_only")
+    if policy.soft_reboot is SoftReboot.AUTO:
+        wants.append("soft_reboot")
+    return tuple(wants)
 
 
 def plan_one(
     host: Host,
     executor: Executor,
     operation: Operation,
+    policy: RolloutPolicy,
+    rollout_id: str,
     resolved: Mapping[str, Resolved],
     reference: str | None,
     resolve: Resolve | None,
-) -> tuple[Target | HostState, Observation]:
+) -> tuple[Target | HostState, Observation | None]:
     """The plan of a host that could not be asked when the others were.
 
     It gets what they get: a reference is resolved anew only when no other host needed it.
-    Raises `HostError`, and the registry's errors.
+    Raises `HostError` for a host that cannot be spoken to, and the registry's errors.
     """
-    own = look(host.name, executor)
-    image = ImageRef.parse(reference) if reference else None
-    wanted = _reference(operation, own.facts, image)
-    known = dict(resolved)
-    if wanted is not None and str(wanted) not in known:
+
+    def known(ref: ImageRef) -> Resolved:
+        if str(ref) in resolved:
+            return resolved[str(ref)]
         if resolve is None:
-            raise FleetError(f"{wanted} was not resolved when the rollout was planned")
-        known[str(wanted)] = resolve(wanted)
-    target = _target(operation, host.name, own, wanted, known, apply_staged=False)
-    return target, observation(own.facts)
+            raise FleetError(f"{ref} was not resolved when the rollout was planned")
+        return resolve(ref)
+
+    image = ImageRef.parse(reference) if reference else None
+    found = preflight(
+        Fleet([host], lambda _host: executor),
+        (host.name,),
+        operation=operation,
+        image=image,
+        resolve=known,
+        rollout=rollout_id,
+        wants=_wants(policy),
+    )
+    if found.problems:
+        raise found.problems[0]
+    report = found.reports[host.name]
+    if report.truth is None:
+        refusal = report.refusals[0]
+        raise HostError(
+            host.name, refusal.fault or HostFault.COMMAND_FAILED, refusal.message, hint=refusal.hint
+        )
+    decided = _host(operation, report, found.resolved, image, apply_staged=False)
+    return decided, observation(report.facts) if report.facts else None
 
 
-def _not_asked(error: FleetError) -> HostState:
-    """A host that could not be looked at: for now, or for good."""
-    fault = error.fault if isinstance(error, HostError) else HostFault.COMMAND_FAILED
-    if fault in OFFLINE:
-        return HostState(HostPhase.DEFERRED, error.message, fault=fault, down=True)
-    return HostState(HostPhase.REFUSED, error.message, fault=fault)
+def _host(
+    operation: Operation,
+    report: PreflightReport,
+    resolved: Mapping[str, Resolved],
+    image: ImageRef | None,
+    *,
+    apply_staged: bool,
+) -> Target | HostState:
+    """What becomes of one host: its target, or why it stays out, or waits."""
+    truth, facts = report.truth, report.facts
+    refusals = report.refusals
+    if truth is None:
+        fault = refusals[0].fault or HostFault.COMMAND_FAILED
+        if fault in OFFLINE:
+            return HostState(HostPhase.DEFERRED, refusals[0].message, fault=fault, down=True)
+        return HostState(HostPhase.REFUSED, refusals[0].message, fault=fault)
+    if facts is not None:
+        reference = _reference(operation, facts, image)
+        decided = _target(
+            operation, report.host, facts, reference, resolved, apply_staged=apply_staged
+        )
+        if not isinstance(decided, Target):
+            return decided
+        if not refusals:
+            return replace(
+                decided,
+                system_state=truth.system_state,
+                failed_units=truth.failed_units,
+                version=facts.version,
+                zone=truth.zone,
+                timer=truth.timer,
+            )
+    first = refusals[0]
+    message = first.message if first.hint is None else f"{first.message}; {first.hint}"
+    more = tuple(one.message for one in refusals[1:])
+    fault = first.fault or HostFault.COMMAND_FAILED
+    return HostState(HostPhase.REFUSED, message, fault=fault, evidence=more)
 
 
 def _reference(operation: Operation, facts: HostFacts, image: ImageRef | None) -> ImageRef | None:
@@ -178,35 +236,13 @@ def tracked(facts: HostFacts) -> ImageRef | None:
 def _target(
     operation: Operation,
     name: str,
-    own: Look,
-    reference: ImageRef | None,
-    resolved: Mapping[str, Resolved],
-    *,
-    apply_staged: bool,
-) -> Target | HostState:
-    """What a host should become, or the state in which it stays out."""
-    target = _decided(operation, name, own.facts, reference, resolved, apply_staged=apply_staged)
-    if not isinstance(target, Target):
-        return target
-    return replace(
-        target,
-        system_state=own.system.state,
-        failed_units=own.system.failed_units,
-        version=own.facts.version,
-        zone=own.zone,
-        timer=own.timer,
-    )
-
-
-def _decided(
-    operation: Operation,
-    name: str,
     facts: HostFacts,
     reference: ImageRef | None,
     resolved: Mapping[str, Resolved],
     *,
     apply_staged: bool,
 ) -> Target | HostState:
+    """What a host should become, or the state in which it stays out."""
     status = facts.status
     booted = status.booted
     if booted is None or not status.booted_by_bootc:

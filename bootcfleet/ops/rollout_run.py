@@ -25,11 +25,15 @@ from bootcfleet.ops.workers import Workers
 
 @dataclass(frozen=True)
 class Office:
-    """Where a controller works: its ledger, who runs it, from which commit, what listens."""
+    """Where a controller works: its ledger, from which commit, what listens.
+
+    Local hooks run in `directory`, the project's.
+    """
 
     ledger: Ledger
     commit: str | None = None
     emit: Emit = ignore
+    directory: str = ""
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     def book(self, rollout_id: str) -> LedgerBook:
@@ -122,6 +126,7 @@ def _run(
         checks=checks,
         seen=seen,
         clock=office.clock,
+        directory=office.directory,
     )
     return controller.run()
 

@@ -25,19 +25,18 @@ def ask(gate: MetricGate, clock: Callable[[], datetime]) -> WaveReply:
     return GateAnswer(result.ok, result.message, clock(), answered=result.answered)
 
 
-def run_wave_hook(rollout: Rollout, action: Action) -> WaveReply:
+def run_wave_hook(rollout: Rollout, action: Action, directory: str = "") -> WaveReply:
     """Run the hook before or after a wave, on the controller; why it failed, or None."""
     wave = next(wave for wave in rollout.waves if wave.number == action.wave)
     hook = wave.before if action.when == "before" else wave.after
     if hook is None:
         return None
     context = HookContext(
-        host="",
-        address="",
         rollout=rollout.id,
         wave=wave.title,
         operation=str(rollout.operation),
-        labels={},
+        event=f"wave.{action.when}",
+        directory=directory,
     )
     try:
         run_hook(hook, context, None)

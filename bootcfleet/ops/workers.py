@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from concurrent.futures import Executor as FuturesExecutor
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bootcfleet.domain.event import ignore
-from bootcfleet.domain.inventory import Host
+from bootcfleet.domain.inventory import Connection, Host
 from bootcfleet.domain.judgement import HostReply
 from bootcfleet.drivers.command import Executor
 from bootcfleet.drivers.registry import RegistryClient
@@ -77,10 +78,13 @@ class ExecutorWorkers:
     def __init__(self, executor: FuturesExecutor, parallel: int) -> None:
         self._executor = executor
         self._parallel = parallel
+        self._futures: weakref.WeakSet[Future[HostReply]] = weakref.WeakSet()
 
     def submit(self, task: HostTask) -> Future[HostReply]:
         """Begin a task wherever the executor likes."""
-        return self._executor.submit(perform_there, task)
+        future = self._executor.submit(perform_there, task)
+        self._futures.add(future)
+        return future
 
     def room(self, running: int) -> int:
         """As many as were asked for: the executor has its own limits."""
@@ -88,7 +92,10 @@ class ExecutorWorkers:
 
     def stop(self) -> None:
         """Nothing more is begun."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        # Not all executors know of cancelling at their shutdown.
+        for future in list(self._futures):
+            future.cancel()
+        self._executor.shutdown(wait=False)
 
 
 @dataclass
@@ -96,7 +103,7 @@ class _Kept:
     """The connections of a worker process."""
 
     shared: SshShared
-    executors: dict[Host, Executor]
+    executors: dict[tuple[str, Connection], Executor]
     lock: threading.Lock
 
 
@@ -117,7 +124,7 @@ def _executor(host: Host) -> Executor:
             _kept = _Kept(SshShared(ask=_nobody), {}, threading.Lock())
     with _kept.lock:
         return _kept.executors.setdefault(
-            host, SshExecutor(host.name, host.connection, _kept.shared)
+            (host.name, host.connection), SshExecutor(host.name, host.connection, _kept.shared)
         )
 
 
