@@ -55,7 +55,7 @@ def show(
     rollout: RolloutArgument = "last",
     host: Annotated[
         list[str] | None,
-        typer.Option("--host", "-H", help="Only this host, with all that is known. Repeatable."),
+        typer.Option("--host", "-H", help="Only this host (or glob), with all of it. Repeatable."),
     ] = None,
     journal: Annotated[bool, typer.Option("--journal", help="Every entry of the journal.")] = False,
     as_json: JsonFlag = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Sequence
 
 from bootcfleet.cli.output import Output
@@ -13,13 +14,13 @@ from bootcfleet.cli.rollout_view import (
     show_host,
     show_journal,
     show_rollout,
-    waits_of,
 )
 from bootcfleet.domain import rollout_request
 from bootcfleet.domain.document import did_you_mean
 from bootcfleet.domain.rollout import Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, JournalEntry, NewEntry
 from bootcfleet.domain.rollout_replay import RETRIED
+from bootcfleet.domain.rollout_waits import waits_of
 from bootcfleet.errors import UsageError
 from bootcfleet.ops.project import find_project
 from bootcfleet.ops.rollouts import Look, Rollouts, choose, look, open_rollouts, request
@@ -47,18 +48,22 @@ def show_one(text: str, hosts: Sequence[str], *, journal: bool, as_json: bool) -
     output = Output(as_json=as_json)
     with open_rollouts(find_project()) as rollouts:
         found = look(rollouts, text)
+        waits = waits_of(found.rollout, rollouts.clock())
     names = found.rollout.names
-    for host in hosts:
-        if host not in names:
+    chosen: dict[str, None] = {}
+    for pattern in hosts:
+        some = fnmatch.filter(names, pattern)
+        if not some:
             raise UsageError(
-                f"{host} is not in the rollout {found.record.id}", hint=did_you_mean(host, names)
+                f"{pattern} is not in the rollout {found.record.id}",
+                hint=did_you_mean(pattern, names),
             )
-    waits = waits_of(found.rollout)
+        chosen |= dict.fromkeys(some)
     if as_json:
-        output.json(rollout_json(found, waits, hosts or names, journal=journal))
+        output.json(rollout_json(found, waits, tuple(chosen) or names, journal=journal))
         return
     if hosts:
-        for host in hosts:
+        for host in chosen:
             show_host(output, found, host)
     else:
         show_rollout(output, found, waits)

@@ -18,7 +18,6 @@ from bootcfleet.domain.rollout_journal import (
     RolloutSummary,
     WavePhase,
 )
-from bootcfleet.domain.rollout_request import awaits_approval
 from bootcfleet.domain.rollout_standing import (
     Controller,
     Standing,
@@ -164,19 +163,6 @@ def counts_of(rollout: Rollout, hosts: Collection[str]) -> dict[str, int]:
 def waves_of(rollout: Rollout) -> dict[str, int]:
     """The number of each host's wave; a host that stays out has none."""
     return {name: wave.number for wave in rollout.waves for name in wave.hosts}
-
-
-def waits_of(rollout: Rollout) -> list[str]:
-    """Why nothing more is begun just now, for people."""
-    if rollout.outcome is not None:
-        return []
-    found = []
-    if rollout.paused is not None:
-        why = f": {rollout.paused}" if rollout.paused != "paused" else ""
-        found.append(f"it is paused{why} (bootcfleet rollout resume {rollout.id})")
-    if (wave := awaits_approval(rollout)) is not None:
-        found.append(f"{wave.title} waits for approval (bootcfleet rollout approve {rollout.id})")
-    return found
 
 
 def standing_line(found: Look) -> str:

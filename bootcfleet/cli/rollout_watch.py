@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bootcfleet.cli.output import Output
 from bootcfleet.cli.rollout_progress import RolloutProgress
-from bootcfleet.cli.rollout_view import counts_of, show_rollout, standing_line, waits_of
+from bootcfleet.cli.rollout_view import counts_of, show_rollout, standing_line
 from bootcfleet.domain.event import Event
 from bootcfleet.domain.plaintext import one_line
 from bootcfleet.domain.rollout import Rollout
 from bootcfleet.domain.rollout_events import JournalEvents
 from bootcfleet.domain.rollout_journal import JournalEntry
 from bootcfleet.domain.rollout_tally import Tally
+from bootcfleet.domain.rollout_waits import waits_of
 from bootcfleet.errors import ExitCode, RolloutHaltedError
 from bootcfleet.ops.project import find_project
 from bootcfleet.ops.rollout_follow import follow
@@ -33,7 +36,7 @@ def run_watch(
                 else:
                     progress.tally.take(event, at.timestamp())
             if not from_start:
-                _say_standing(output, progress, found)
+                _say_standing(output, progress, found, waits_of(found.rollout, rollouts.clock()))
             for news in follow(rollouts.store, found, interval=interval, patience=patience):
                 _tell(progress, events, news.entries[len(found.entries) :])
                 found = news
@@ -43,16 +46,17 @@ def run_watch(
     return end_code(found.rollout)
 
 
-def _say_standing(output: Output, progress: RolloutProgress, found: Look) -> None:
+def _say_standing(
+    output: Output, progress: RolloutProgress, found: Look, waits: Sequence[str]
+) -> None:
     """Where it stands when the watching begins."""
-    waits = waits_of(found.rollout)
     lines = [standing_line(found), *(f"waits: {why}" for why in waits)]
     if output.as_json:
         data = {
             "rollout": found.record.id,
             "state": str(found.standing),
             "counts": counts_of(found.rollout, found.rollout.names),
-            "waits": waits,
+            "waits": list(waits),
         }
         output.event(Event("rollout.standing", "", lines[0], data))
         return

@@ -297,6 +297,8 @@ def test_show_as_json(say: Say, bad: Writer) -> None:
     }
     one = json.loads(say("show", "--json", "--host", "web2")[1])
     assert list(one["hosts"]) == ["web2"]
+    some = json.loads(say("show", "--json", "--host", "db*", "--host", "web[12]")[1])
+    assert list(some["hosts"]) == ["db1", "web1", "web2"]
     assert "journal" not in one
 
 
