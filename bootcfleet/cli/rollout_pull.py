@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bootcfleet.cli.fleet_options import InventoryFile
+from bootcfleet.cli.fleet_options import InventoryFile, MetricsFile, MetricsListen
 from bootcfleet.cli.output import DryRunFlag, JsonFlag, YesFlag
 
 
@@ -39,6 +39,8 @@ def pull(
         str | None, typer.Option("--digest", help="The digest itself.", show_default=False)
     ] = None,
     inventory: InventoryFile = None,
+    metrics_file: MetricsFile = None,
+    metrics_listen: MetricsListen = None,
     dry_run: DryRunFlag = False,
     yes: YesFlag = False,
     as_json: JsonFlag = False,
@@ -50,6 +52,7 @@ def pull(
     Exit code 4 when it halted. ^C lets go of it: `rollout resume` takes it up again.
     """
     from bootcfleet.cli.rollout_pull_run import run_pull
+    from bootcfleet.ops.rollout_listen import Metrics
 
     run_pull(
         image,
@@ -57,6 +60,7 @@ def pull(
         source,
         digest,
         inventory=inventory,
+        metrics=Metrics(metrics_file, metrics_listen),
         dry_run=dry_run,
         yes=yes,
         as_json=as_json,

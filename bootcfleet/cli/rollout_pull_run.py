@@ -12,27 +12,33 @@ from typing import Any
 from bootcfleet.cli.output import Output, ask_secret
 from bootcfleet.cli.rollout_progress import RolloutProgress
 from bootcfleet.domain.document import did_you_mean
-from bootcfleet.domain.event import Emit
+from bootcfleet.domain.event import Emit, Event
 from bootcfleet.domain.gate import span
 from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.promotion import PromotionPlan
 from bootcfleet.domain.pull import PullState
 from bootcfleet.domain.pull_policy import PullPlan, PullPolicy, needed
-from bootcfleet.domain.pull_rollout import read_plan
-from bootcfleet.domain.rollout_journal import RolloutRecord
+from bootcfleet.domain.pull_rollout import as_rollout, read_plan
+from bootcfleet.domain.rollout_events import JournalEvents
+from bootcfleet.domain.rollout_journal import (
+    PULL,
+    EntryKind,
+    JournalEntry,
+    NewEntry,
+    RolloutRecord,
+)
 from bootcfleet.domain.rollout_spec import DEFAULT
-from bootcfleet.domain.rollout_tally import Tally
-from bootcfleet.domain.waves import Wave
 from bootcfleet.drivers.command import LocalExecutor
 from bootcfleet.drivers.inventoryfile import load_inventory
 from bootcfleet.drivers.rolloutstore import RolloutStore
-from bootcfleet.errors import RolloutHaltedError, UsageError
+from bootcfleet.errors import InterruptedRunError, RolloutHaltedError, UsageError
 from bootcfleet.ops import connect
 from bootcfleet.ops.channel import open_channels
 from bootcfleet.ops.metricgate import ask_gate
 from bootcfleet.ops.project import LoadedProject, load_project
 from bootcfleet.ops.pull_look import PullTools
 from bootcfleet.ops.pull_plan import plan_pull, promotion
+from bootcfleet.ops.rollout_listen import Metrics, listening
 from bootcfleet.ops.rollout_pull import resume_pull, start_pull
 from bootcfleet.ops.train import recover
 
@@ -44,6 +50,7 @@ def run_pull(
     digest: str | None,
     *,
     inventory: Path | None,
+    metrics: Metrics,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -55,8 +62,8 @@ def run_pull(
     loaded = load_project()
     rules = choose_pull(loaded, policy)
     path = connect.inventory_path(inventory, loaded)
-    progress = RolloutProgress(output)
-    with _tools(loaded, _hosts(path), progress.event) as tools:
+    ears = _Ears(output)
+    with _tools(loaded, _hosts(path), ears.emit) as tools:
         channels = tools.channels
         if not dry_run:
             recover(channels)
@@ -77,13 +84,19 @@ def run_pull(
             return
         names = ", ".join(rule.name for rule in plan.channels)
         output.confirm(f"roll {image} out through {names}?", yes=yes, changes="channels")
-        progress.tally = _tally(plan)
-        with progress:
+        record = RolloutRecord(plan.id, PULL, now, channels.actor)
+        with ears.open(tools, plan, record, (), metrics):
             end = start_pull(tools, plan)
     _report(output, end)
 
 
-def run_resume_pull(record: RolloutRecord, *, inventory: Path | None, as_json: bool) -> None:
+def run_resume_pull(
+    record: RolloutRecord,
+    *,
+    inventory: Path | None = None,
+    metrics: Metrics | None = None,
+    as_json: bool,
+) -> None:
     """Take a rollout in pull mode up again.  Raises `RolloutHaltedError` when it halted."""
     output = Output(as_json=as_json)
     loaded = load_project()
@@ -92,9 +105,11 @@ def run_resume_pull(record: RolloutRecord, *, inventory: Path | None, as_json: b
     if inventory is None and not path.is_file():
         # It was begun on another machine.
         path = connect.inventory_path(None, loaded)
-    progress = RolloutProgress(output, _tally(plan))
-    with _tools(loaded, _hosts(path), progress.event) as tools, progress:
-        end = resume_pull(tools, record)
+    ears = _Ears(output)
+    with _tools(loaded, _hosts(path), ears.emit) as tools:
+        entries = tools.store.entries(record.id)
+        with ears.open(tools, plan, record, entries, metrics):
+            end = resume_pull(tools, record)
     _report(output, end)
 
 
@@ -121,10 +136,66 @@ def choose_pull(loaded: LoadedProject, name: str | None) -> PullPolicy:
     return found
 
 
-def _tally(plan: PullPlan) -> Tally:
-    rules = enumerate(plan.channels, 1)
-    waves = [Wave(number, (), rule=rule.name, bake=rule.bake) for number, rule in rules]
-    return Tally.of(plan.id, "pull", waves)
+class _Ears:
+    """Who hears of a rollout: the person at the terminal, webhooks and metrics.
+
+    What they need to know of it beforehand is known only when there are channels, and those
+    emit from the beginning.
+    """
+
+    def __init__(self, output: Output) -> None:
+        self._progress = RolloutProgress(output)
+        self._emit: Emit = self._progress.event
+
+    def emit(self, event: Event) -> None:
+        """Pass an event on to all."""
+        self._emit(event)
+
+    @contextmanager
+    def open(
+        self,
+        tools: PullTools,
+        plan: PullPlan,
+        record: RolloutRecord,
+        entries: Sequence[JournalEntry],
+        metrics: Metrics | None,
+    ) -> Iterator[None]:
+        """Let all of them listen inside; `entries` is what is in the journal already.
+
+        Raises `UsageError` or `FleetError` for metrics that can go nowhere, and
+        `InterruptedRunError` that says how to go on after ^C.
+        """
+        events = JournalEvents.of_rollout(as_rollout(plan, record, entries))
+        history = list(events.all(entries))
+        for at, event in history:
+            self._progress.tally.take(event, at.timestamp())
+
+        def note(message: str) -> None:
+            entry = NewEntry(EntryKind.NOTE, "", {"kind": "notify.failed", "message": message})
+            at = tools.channels.clock()
+            tools.store.append(plan.id, [entry], at=at, actor=tools.channels.actor)
+
+        with (
+            self._progress,
+            listening(
+                self._progress.event,
+                history,
+                targets=plan.policy.notify,
+                metrics=metrics,
+                note=note,
+            ) as both,
+        ):
+            self._emit = both
+            try:
+                yield
+            except KeyboardInterrupt:
+                raise InterruptedRunError(
+                    f"stopped; the rollout {plan.id} is open, and its channels are where they are",
+                    hint=f"go on with `bootcfleet rollout resume {plan.id}`; `bootcfleet rollout "
+                    f"abort {plan.id}` before that takes its channels back",
+                ) from None
+            finally:
+                self._emit = self._progress.event
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bootcfleet.domain.limit import Limit
-from bootcfleet.domain.rollout_policy import MetricGate
+from bootcfleet.domain.rollout_policy import MetricGate, NotifyTarget
 
 #: bootc's own timer looks 8 hours after the last time and waits up to 2 hours more (field note
 #: *bootc on a host*); download and reboot take the rest.
@@ -41,13 +41,14 @@ class PullPolicy:
     """The channels in their order; `poll` is in seconds, between two looks at the sample.
 
     A sampled host that was good and then is silent counts as lost after `silence` seconds:
-    hosts reboot for other reasons, too.
+    hosts reboot for other reasons, too.  `notify` are the webhooks that are told.
     """
 
     channels: tuple[PullChannel, ...]
     poll: float = 300.0
     silence: float = 900.0
     name: str = "default"
+    notify: tuple[NotifyTarget, ...] = ()
 
 
 @dataclass(frozen=True)

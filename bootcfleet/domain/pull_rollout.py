@@ -83,8 +83,7 @@ def as_rollout(plan: PullPlan, record: RolloutRecord, entries: Iterable[JournalE
     state = replay(plan, known)
     rollout = Rollout(
         id=record.id,
-        # The hosts upgrade themselves; what people read is the record's word.
-        operation=Operation.UPGRADE,
+        operation=Operation.PULL,
         policy=RolloutPolicy(name=plan.policy.name),
         waves=tuple(
             Wave(number, tuple(own.sample), rule=rule.name, bake=rule.bake, approve=rule.approve)

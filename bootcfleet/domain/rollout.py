@@ -29,6 +29,8 @@ class Operation(StrEnum):
     SWITCH = "switch"
     ROLLBACK = "rollback"
     REBOOT = "reboot"
+    #: Its hosts upgrade themselves, from channels (`domain/pull.py`); shown as any other.
+    PULL = "pull"
 
 
 class HostPhase(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator
@@ -227,7 +228,8 @@ class RolloutSpec(Strict):
         if self.pull is None:
             return None
         gates = tuple(one.gate() for one in self.gates)
-        return self.pull.policy(name, success=self.success, bake=self.bake, gates=gates)
+        policy = self.pull.policy(name, success=self.success, bake=self.bake, gates=gates)
+        return replace(policy, notify=tuple(one.target() for one in self.notify))
 
 
 def check_rollouts(

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ channels:
 rollouts:
   edge:
     success: 100%
+    notify: [{{url_env: CHAT}}]
     pull:
       poll: 1s
       channels:
@@ -108,12 +110,47 @@ class Rig:
 Make = Callable[..., Rig]
 
 
+class Chat(ThreadingHTTPServer):
+    """A webhook that keeps what it was told."""
+
+    told: list[dict[str, Any]]
+
+
+class _Hook(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        """Keep the JSON."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        server = self.server
+        assert isinstance(server, Chat)
+        server.told.append(json.loads(body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def chat() -> Iterator[Chat]:
+    with Chat(("127.0.0.1", 0), _Hook) as server:
+        server.told = []
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
 @pytest.fixture
 def make(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    chat: Chat,
 ) -> Iterator[Make]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setenv("CHAT", f"http://127.0.0.1:{chat.server_port}/hook")
     labs = []
 
     def made(
@@ -182,15 +219,23 @@ def test_a_good_image_comes_to_every_host(make: Make) -> None:
     assert [entry["outcome"] for entry in entries] == ["started", "done"]
 
 
-def test_a_bad_image_goes_no_further_than_the_canary_and_back(make: Make) -> None:
+def test_a_bad_image_goes_no_further_than_the_canary_and_back(make: Make, chat: Chat) -> None:
     rig = make()
     rig.publish("2", health="bad")
-    code, out, err = rig("rollout", "pull", "web", "--yes", "--json")
+    metrics = Path("pull.prom")
+    code, out, err = rig(
+        "rollout", "pull", "web", "--yes", "--json", "--metrics-file", str(metrics)
+    )
     assert code == ExitCode.HALTED
     kinds = [json.loads(line)["kind"] for line in out.splitlines()]
     assert kinds[0] == "rollout.planned"
     assert kinds[-1] == "rollout.finished"
     assert {"rollout.halted", "wave.put-back", "host.failed"} <= set(kinds)
+    assert [told["event"] for told in chat.told if told["event"] != "host-failed"] == [
+        "started", "halted", "finished",
+    ]  # fmt: skip
+    assert {told["operation"] for told in chat.told} == {"pull"}
+    assert "bootcfleet_rollout" in metrics.read_text()
     assert "demo-web.service" in json.loads(err.splitlines()[-1])["error"]["message"]
     assert rig.tags() == {"test": "2", **dict.fromkeys(NAMES, "1")}
     rig.wait("prod-canary", "1")
