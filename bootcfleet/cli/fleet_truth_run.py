@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from bootcfleet.cli.fleet_options import Selection
 from bootcfleet.cli.output import Output, ask_secret
@@ -18,6 +19,7 @@ from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.errors import ExitCode, FleetError, HostError, HostFault, UsageError
 from bootcfleet.ops import connect
 from bootcfleet.ops.fleet import Fleet
+from bootcfleet.ops.imagestanding import image_judge
 from bootcfleet.ops.preflight import Preflight, look_at
 from bootcfleet.ops.preflight import preflight as look_before
 from bootcfleet.ops.project import LoadedProject, find_project
@@ -78,6 +80,7 @@ def show_preflight(
             registry=client,
             signed=loaded is not None and loaded.project.signing is not None,
             hosts_ask=hosts_ask,
+            judge_images=image_judge(loaded, client, today=datetime.now(UTC).date()),
             parallel=parallel,
         )
     if as_json:
@@ -87,6 +90,7 @@ def show_preflight(
                 "confirmations": [one.to_json() for one in found.confirmations],
                 "resolved": {ref: str(one.digest) for ref, one in found.resolved.items()},
                 "problems": [problem.message for problem in found.problems],
+                "notes": list(found.notes),
             }
         )
     else:
@@ -117,6 +121,8 @@ def _table(output: Output, found: Preflight) -> None:
             output.line(f"  {one.hint}")
     for problem in found.problems:
         output.line(f"not known: {problem.message}")
+    for note in found.notes:
+        output.line(f"note: {note}")
 
 
 def show_facts(selection: Selection, *, parallel: int, csv: bool, as_json: bool) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from bootcfleet.domain import preflight_host, preflight_image
+from bootcfleet.domain import preflight_back, preflight_host, preflight_image
 from bootcfleet.domain.hosttruth import HostTruth
 from bootcfleet.domain.preflight_case import (
     Case,
@@ -43,6 +43,11 @@ RULES: dict[str, Rule] = {
     "system": preflight_host.system,
     "bound-images": preflight_image.bound,
     "major-release": preflight_image.release,
+    "revoked": preflight_back.revoked,
+    "end-of-life": preflight_back.end_of_life,
+    "no-rollback": preflight_back.no_rollback,
+    "etc": preflight_back.etc,
+    "rollback-slot": preflight_back.slot,
 }
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from bootcfleet.domain.bootc import BootcStatus, BootEntry
 from bootcfleet.domain.hosttruth import HostTruth
 from bootcfleet.domain.image import Resolved
+from bootcfleet.domain.imagestanding import ImageStanding
 from bootcfleet.domain.osrelease import OsRelease
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.domain.rollout import Operation
@@ -67,7 +68,8 @@ class Planned:
     is in bytes, None where it is not known, and `exact` unless the host may have some of it.
     `release` is the operating system of that image.  `rollout` is the one that asks: its own lock
     is no obstacle.  `signed`: the project signs its images.  `wants` are the abilities of bootc
-    (`domain/abilities.py`) that the policy would use.
+    (`domain/abilities.py`) that the policy would use, `standing` is that of the image that the
+    host would go to.
     """
 
     operation: Operation = Operation.UPGRADE
@@ -79,6 +81,7 @@ class Planned:
     rollout: str | None = None
     signed: bool = False
     wants: tuple[str, ...] = ()
+    standing: ImageStanding = field(default_factory=ImageStanding)
 
     @property
     def pulls(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from datetime import date
 
 from bootcfleet.domain.bootc import BootcStatus, BootEntry
@@ -13,15 +14,20 @@ from bootcfleet.domain.imagestanding import ImageStanding, Standings
 from bootcfleet.domain.lifecycle import Life, end_of_life, life_from_labels
 from bootcfleet.domain.lineage import Lineage
 from bootcfleet.domain.reference import Digest, ImageRef, InvalidReferenceError
+from bootcfleet.drivers.channelstore import ChannelStore
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.drivers.registryartifact import Artifacts
 from bootcfleet.errors import FleetError
+from bootcfleet.ops.audit import open_ledger
 from bootcfleet.ops.fanout import gather
 from bootcfleet.ops.lineage import learn, same_registry
 from bootcfleet.ops.project import LoadedProject
 from bootcfleet.ops.revocation import load_revocations, read_notices
 from bootcfleet.ops.survey import learn_platforms
+
+#: Says of images (by digest) whether hosts should have them.
+Judge = Callable[[Sequence[ImageRef]], Standings]
 
 #: Days before its end from which on an image without a project is warned of.
 _WARN = 30
@@ -78,6 +84,25 @@ def image_standings(
             own or lives.get(digest),
         )
     return Standings(standings, tuple(dict.fromkeys(notes)))
+
+
+def image_judge(
+    loaded: LoadedProject | None, client: RegistryClient | None, *, today: date
+) -> Judge:
+    """What says of images (by digest) whether hosts should have them; see `image_standings`.
+
+    The ledger is opened when it is first needed.
+    """
+
+    def judge(images: Sequence[ImageRef]) -> Standings:
+        if not images:
+            return Standings()
+        with closing(open_ledger(loaded)) as ledger:
+            histories = ChannelStore.of(ledger.db).all() if loaded else {}
+            newest = [history[-1] for history in histories.values() if history]
+            return image_standings(images, loaded, ledger, newest, client, today=today)
+
+    return judge
 
 
 def slot_refs(status: BootcStatus) -> list[tuple[str, ImageRef]]:

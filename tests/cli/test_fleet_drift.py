@@ -14,21 +14,19 @@ import pytest
 import yaml
 
 from bootcfleet.cli.app import run
-from bootcfleet.domain.hosttruth import PULL_DROP_IN, HostTruth
+from bootcfleet.domain.hosttruth import PULL_DROP_IN
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.domain.revocation import REVOKE
-from bootcfleet.domain.rollbackpreview import RollbackPreview
+from bootcfleet.domain.rollout import Operation
 from bootcfleet.drivers import simtimer
-from bootcfleet.drivers.channelstore import ChannelStore
 from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.drivers.simhost import Deployment
-from bootcfleet.ops.audit import open_ledger
 from bootcfleet.ops.connect import over_ssh, select
+from bootcfleet.ops.imagestanding import image_judge
 from bootcfleet.ops.lab import Lab, LabHost
-from bootcfleet.ops.preflight import look_at
+from bootcfleet.ops.preflight import Preflight, preflight
 from bootcfleet.ops.project import load_project
 from bootcfleet.ops.promote import promote_now
-from bootcfleet.ops.rollbackpreview import preview_rollbacks
 from tests.channelproject import ChannelProject
 
 
@@ -188,21 +186,17 @@ def test_an_inventory_that_says_another_image(rig: Rig) -> None:
     assert found["h2"] == []
 
 
-def previews(rig: Rig, client: RegistryClient | None) -> dict[str, RollbackPreview]:
+def previews(rig: Rig, client: RegistryClient | None) -> Preflight:
     loaded = load_project()
     _, hosts = select(rig.lab.inventory_path, (), (), ())
-    fleet = over_ssh(hosts, lambda question: question)
-    try:
-        looked = look_at(fleet, fleet.names)
-    finally:
-        fleet.close()
-    truths = {name: one for name, one in looked.items() if isinstance(one, HostTruth)}
-    with closing(open_ledger(loaded)) as ledger:
-        histories = ChannelStore.of(ledger.db).all()
-        today = datetime.now(UTC).date()
-        found, notes = preview_rollbacks(truths, loaded, ledger, histories, client, today=today)
-    assert notes == ()
-    return found
+    with closing(over_ssh(hosts, lambda question: question)) as fleet:
+        return preflight(
+            fleet,
+            fleet.names,
+            operation=Operation.ROLLBACK,
+            registry=client,
+            judge_images=image_judge(loaded, client, today=datetime.now(UTC).date()),
+        )
 
 
 def test_what_a_rollback_would_do(rig: Rig) -> None:
@@ -213,9 +207,25 @@ def test_what_a_rollback_would_do(rig: Rig) -> None:
     rig.revoke(first)
     with RegistryClient() as client:
         found = previews(rig, client)
-    assert found["h1"].line.startswith("returns to 1.0 ")
-    assert [one.rule for one in found["h1"].findings] == ["rollback-revoked", "etc"]
-    assert "CVE-1" in found["h1"].findings[0].message
-    assert [one.rule for one in found["h2"].findings] == ["rollback-revoked", "staged", "etc"]
-    assert found["h3"].refusal is not None
-    assert previews(rig, None)["h1"].findings == found["h1"].findings
+    rules = {
+        host: [one.rule for one in report.findings if one.rule != "uptime"]
+        for host, report in found.reports.items()
+    }
+    assert rules == {
+        "h1": ["revoked", "etc"],
+        "h2": ["staged", "revoked", "etc"],
+        "h3": ["no-rollback"],
+    }
+    assert found.notes == ()
+    asked = {one.rule: one for one in found.confirmations}
+    assert asked["revoked"].hosts == ("h1", "h2")
+    assert "CVE-1" in asked["revoked"].message
+    offline = previews(rig, None)
+    assert [one.rule for one in offline.confirmations] == ["revoked", "staged"]
+
+
+def test_an_upgrade_to_what_is_revoked(rig: Rig) -> None:
+    rig.revoke(rig.promote("1.1"))
+    answer = json.loads(rig("preflight", "--json")[0])
+    assert [one["rule"] for one in answer["confirmations"]] == ["revoked"]
+    assert {host["result"] for host in answer["hosts"]} == {"confirm"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -23,10 +23,13 @@ from bootcfleet.domain.hosttruth import (
     UnitState,
 )
 from bootcfleet.domain.image import Resolved
+from bootcfleet.domain.imagestanding import ImageStanding
+from bootcfleet.domain.lifecycle import Life
 from bootcfleet.domain.osrelease import OsRelease
 from bootcfleet.domain.preflight import RULES, judge, sentences
 from bootcfleet.domain.preflight_case import Finding, Planned, Severity
 from bootcfleet.domain.reference import Digest, ImageRef, Platform
+from bootcfleet.domain.revocation import Revoked
 from bootcfleet.domain.rollout import Operation
 from bootcfleet.errors import HostError, HostFault
 from tests.machines import NEW, OLD, OTHER, REFERENCE, Machine
@@ -81,10 +84,54 @@ def registry(message: str, fault: HostFault | None, *, ok: bool | None = False) 
 
 
 REFUSE, CONFIRM, WARN = Severity
+REVOKED = Revoked(OLD, "web", "CVE-2026-1", datetime(2026, 11, 21, tzinfo=UTC), "bob@desk")
+ENDED = Life("web", date(2026, 10, 1), "web", -51, 30)
+#: What is said before every rollback.
+ETC: tuple[str, Severity, Any, str] = ("etc", WARN, None, "")
 #: What is other than in GOOD, what is planned, and the findings: rule, severity, fault, words.
 CASES: dict[str, tuple[dict[str, Any], Planned, list[tuple[str, Severity, Any, str]]]] = {
     "nothing": ({}, PLANNED, []),
-    "nothing for a rollback": ({}, BACK, []),
+    "a rollback": ({}, BACK, [("etc", WARN, None, "gets back the /etc of 9.9 dddddddddddd")]),
+    "no slot to go back to": (
+        {"status": status()},
+        BACK,
+        [("no-rollback", REFUSE, HostFault.NO_ROLLBACK, "has no rollback deployment")],
+    ),
+    "a slot of rpm-ostree": (
+        {"status": replace(status(), rollback=replace(status().booted, image=None))},  # type: ignore[type-var]
+        BACK,
+        [("no-rollback", REFUSE, HostFault.NO_ROLLBACK, "without an image")],
+    ),
+    "the same image in the rollback slot": (
+        {"status": status(rollback=OLD)},
+        BACK,
+        [ETC, ("rollback-slot", WARN, None, "has the same image, 1.0 aaaaaaaaaaaa")],
+    ),
+    "a rollback that is queued already": (
+        {"status": status(rollback=OTHER, queued=True)},
+        BACK,
+        [ETC, ("rollback-slot", WARN, None, "only the reboot is missing")],
+    ),
+    "revoked": (
+        {},
+        replace(PLANNED, standing=ImageStanding(revoked=REVOKED)),
+        [("revoked", CONFIRM, None, "must not be used: web aaaaaaaaaaaa was revoked")],
+    ),
+    "back to what is revoked": (
+        {},
+        replace(BACK, standing=ImageStanding(revoked=REVOKED)),
+        [("revoked", CONFIRM, None, "must not be used"), ETC],
+    ),
+    "past its end of life": (
+        {},
+        replace(PLANNED, standing=ImageStanding(life=ENDED)),
+        [("end-of-life", WARN, None, "past its end: web reached its end of life on 2026-10-01")],
+    ),
+    "near its end of life": (
+        {},
+        replace(PLANNED, standing=ImageStanding(life=replace(ENDED, days=3))),
+        [],
+    ),
     "no bootc": (
         {"status": None, "problem": HostError("h", HostFault.NO_BOOTC, "bootc: not found")},
         PLANNED,
@@ -345,7 +392,9 @@ CASES: dict[str, tuple[dict[str, Any], Planned, list[tuple[str, Severity, Any, s
 @pytest.mark.parametrize("name", list(CASES))
 def test_a_rule(name: str) -> None:
     different, planned, expected = CASES[name]
-    found = judge(replace(GOOD, **different), planned)
+    found = list(judge(replace(GOOD, **different), planned))
+    if ETC[0] not in {row[0] for row in expected}:
+        found = [one for one in found if one.rule != ETC[0]]
     assert [(one.rule, one.severity, one.fault) for one in found] == [one[:3] for one in expected]
     for one, (*_, words) in zip(found, expected, strict=True):
         assert words in one.message

@@ -80,9 +80,9 @@ def test_a_registry_that_does_not_answer_here_is_told() -> None:
 def test_a_rollback_and_a_reboot_ask_no_registry() -> None:
     resolve = Resolver()
     machine = Machine("a", rollback=OTHER)
-    for operation in (Operation.ROLLBACK, Operation.REBOOT):
+    for operation, rules in ((Operation.ROLLBACK, ["etc"]), (Operation.REBOOT, [])):
         report = judge(machine, operation=operation, resolve=resolve).reports["a"]
-        assert report.findings == ()
+        assert [one.rule for one in report.findings] == rules
         assert report.reference is None
     assert resolve.asked == []
 
