@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 
 from bootcfleet.cli import rollout_pull
-from bootcfleet.cli.fleet_options import Parallel
+from bootcfleet.cli.fleet_options import (
+    ExecutorAt,
+    MetricsFile,
+    MetricsListen,
+    Parallel,
+    Running,
+)
 from bootcfleet.cli.output import JsonFlag, YesFlag
 
 app = typer.Typer(no_args_is_help=True, help="Follow, pause, approve, abort and resume rollouts.")
@@ -153,6 +159,9 @@ def resume(
         ),
     ] = None,
     parallel: Parallel = 50,
+    executor: ExecutorAt = None,
+    metrics_file: MetricsFile = None,
+    metrics_listen: MetricsListen = None,
     reason: ReasonOption = "",
     yes: YesFlag = False,
     as_json: JsonFlag = False,
@@ -164,7 +173,15 @@ def resume(
     """
     from bootcfleet.cli.rollout_resume import run_resume
 
-    code = run_resume(rollout, reason, inventory, parallel=parallel, yes=yes, as_json=as_json)
+    running = Running(
+        parallel,
+        metrics_file,
+        metrics_listen,
+        executor,
+        yes=yes,
+        as_json=as_json,
+    )
+    code = run_resume(rollout, reason, inventory, running)
     raise typer.Exit(code)
 
 

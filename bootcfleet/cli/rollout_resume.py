@@ -7,23 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootcfleet.cli.fleet_move import report
+from bootcfleet.cli.fleet_options import Running
 from bootcfleet.cli.output import Output, ask_secret
-from bootcfleet.cli.rollout_progress import RolloutProgress
+from bootcfleet.cli.rollout_desk import desk
 from bootcfleet.cli.rollout_run import ask
 from bootcfleet.cli.rollout_view import standing_line
 from bootcfleet.domain import rollout_request
 from bootcfleet.domain.rollout import Rollout
-from bootcfleet.domain.rollout_events import JournalEvents
 from bootcfleet.drivers.command import LocalExecutor
 from bootcfleet.drivers.inventoryfile import load_inventory
-from bootcfleet.drivers.registry import RegistryClient
-from bootcfleet.errors import ExitCode, FleetError, InterruptedRunError
+from bootcfleet.errors import ExitCode, FleetError
 from bootcfleet.ops import connect
-from bootcfleet.ops.audit import project_commit
-from bootcfleet.ops.hostwork import Surroundings
 from bootcfleet.ops.project import LoadedProject, find_project
-from bootcfleet.ops.rollout_plan import Plan
-from bootcfleet.ops.rollout_run import Office, resume_rollout
+from bootcfleet.ops.rollout_run import resume_rollout
 from bootcfleet.ops.rollouts import (
     Look,
     Rollouts,
@@ -34,7 +30,6 @@ from bootcfleet.ops.rollouts import (
     request,
     require_here,
 )
-from bootcfleet.ops.workers import ThreadWorkers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,12 +42,10 @@ def run_resume(
     text: str | None,
     reason: str,
     inventory: Path | None,
-    *,
-    parallel: int,
-    yes: bool,
-    as_json: bool,
+    running: Running,
 ) -> int:
     """Let a living controller go on, or be the controller from here on; the exit code."""
+    as_json, yes = running.as_json, running.yes
     output = Output(as_json=as_json)
     loaded = find_project()
     with open_rollouts(loaded) as rollouts:
@@ -94,7 +87,7 @@ def run_resume(
 
             run_resume_pull(found.record, inventory=inventory, as_json=as_json)
             return ExitCode.DONE
-        return _carry_out(output, loaded, rollouts, found, inventory, parallel)
+        return _carry_out(output, loaded, rollouts, found, inventory, running)
 
 
 def _carry_out(
@@ -103,33 +96,22 @@ def _carry_out(
     rollouts: Rollouts,
     found: Look,
     inventory: Path | None,
-    parallel: int,
+    running: Running,
 ) -> int:
     known = load_inventory(inventory, LocalExecutor()).hosts if inventory else ()
     rollout = reached_by(found.rollout, known)
-    rollout_id = found.record.id
+    hosts = tuple(rollout.hosts.values())
     with (
-        closing(connect.over_ssh(tuple(rollout.hosts.values()), ask_secret)) as fleet,
-        RolloutProgress(output) as progress,
+        closing(connect.over_ssh(hosts, ask_secret)) as fleet,
+        desk(output, loaded, rollouts.ledger, found.record, fleet, running, found.entries) as own,
     ):
-        for at, event in JournalEvents(found.record).all(found.entries):
-            progress.tally.take(event, at.timestamp())
-        around = Surroundings(emit=progress.event, resolve=RegistryClient().resolve)
-        office = Office(rollouts.ledger, project_commit(loaded), emit=progress.event)
-        try:
-            end = resume_rollout(
-                rollout_id,
-                lambda _: ThreadWorkers(fleet, parallel, around),
-                office,
-                checks=lambda now: _checks(loaded, now, fleet),
-                here=lambda now: reached_by(now, known),
-            )
-        except KeyboardInterrupt:
-            raise InterruptedRunError(
-                f"stopped; the rollout {rollout_id} is open",
-                hint=f"go on with `bootcfleet rollout resume {rollout_id}`, or give it up with "
-                f"`bootcfleet rollout abort {rollout_id}`",
-            ) from None
+        end = resume_rollout(
+            found.record.id,
+            lambda _: own.workers,
+            own.office,
+            checks=lambda now: _checks(loaded, now, fleet),
+            here=lambda now: reached_by(now, known),
+        )
     return report(output, end)
 
 
@@ -139,5 +121,5 @@ def _checks(
     # Brings the templates' language with it.
     from bootcfleet.ops.hostcheck import host_checks
 
-    found = host_checks(loaded, Plan(rollout, {}, {}, {}), fleet)
+    found = host_checks(loaded, rollout, fleet)
     return {host: own.checks for host, own in found.items()}

@@ -247,8 +247,8 @@ def test_a_host_that_bootc_did_not_boot_is_a_plain_statement(rig: Rig) -> None:
 #: Fault → how the host ends in an upgrade, with which fault, after how many reboots.
 UPGRADE_FAULTS = {
     Fault.DROPS_CONNECTION: ("failed", "connection-lost", 0),
-    Fault.DISK_FULL: ("failed", "no-space", 0),
-    Fault.REGISTRY_REFUSES: ("failed", "registry-refused", 0),
+    Fault.DISK_FULL: ("refused", "no-space", 0),
+    Fault.REGISTRY_REFUSES: ("refused", "registry-refused", 0),
     Fault.DOES_NOT_RETURN: ("failed", "did-not-return", 1),
     Fault.RETURNS_OLD: ("failed", "came-back-old", 1),
     Fault.HEALTH_FAILS: ("rolled-back", "health-failed", 2),
