@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from bootcfleet.cli.liveview import LiveView
 from bootcfleet.cli.output import Output
 from bootcfleet.domain.event import Event
+from bootcfleet.domain.measure import span
 from bootcfleet.domain.plaintext import one_line
 from bootcfleet.domain.rollout import ENDS
+from bootcfleet.domain.rollout_journal import WavePhase
 from bootcfleet.domain.rollout_tally import BAD, Tally
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class RolloutProgress(LiveView):
         if self._output.as_json:
             stamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
             self._output.json_line({"at": stamp, **event.to_json()})
-        elif event.kind in _QUIET or (event.kind == "rollout.waiting" and not event.message):
+        elif event.kind in _QUIET or self._known(event):
             return
         elif not self.live:
             stamp = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -70,6 +72,13 @@ class RolloutProgress(LiveView):
             style = "red" if event.kind in _BAD or event.kind == "rollout.halted" else ""
             self.above(self._sentence(event), style)
 
+    def _known(self, event: Event) -> bool:
+        """Whether people know it: nothing more is waited for, or a bake that was said already."""
+        if event.kind != "rollout.waiting":
+            return False
+        bakes = (one for one in self.tally.waves.values() if one.phase is WavePhase.BAKING)
+        return not event.message or any(one.title == event.data.get("what") for one in bakes)
+
     def _sentence(self, event: Event) -> str:
         """What happened, on one line: whom it is about, and what it is."""
         wave = self.tally.waves.get(event.data.get("wave", -1))
@@ -78,6 +87,8 @@ class RolloutProgress(LiveView):
             subject = wave.title if wave else ""
         kind = "" if event.kind.startswith("host.") else event.kind.partition(".")[2]
         said = event.message
+        if event.kind == "wave.baking" and isinstance(event.data.get("seconds"), int | float):
+            said = said or f"baking for {span(event.data['seconds'])}"
         if kind and not said.startswith(kind):
             said = f"{kind}: {said}" if said else kind
         return one_line(f"{subject}: {said}" if subject else said)

@@ -122,6 +122,8 @@ class JournalEvents:
         if entry.actor:
             data["actor"] = entry.actor
         said = body.get("reason") or body.get("message") or body.get("outcome") or word
+        if entry.kind is EntryKind.STARTED and body.get("controller"):
+            said = f"started by {body['controller']}"
         who = f" by {entry.actor}" if entry.actor and word in {"paused", "approved"} else ""
         return Event(f"rollout.{word}", entry.host, f"{said}{who}", data)
 

@@ -45,7 +45,7 @@ pre { margin: 0; padding: .6rem .75rem; background: var(--track); border-radius:
 .rolled-back, .paused { color: var(--back) }
 .running, .staging, .staged, .draining, .rebooting, .checking, .undraining, .reverting
   { color: var(--info) }
-.skipped, .pending, .deferred, .waiting { color: var(--soft) }
+.skipped, .pending, .deferred, .waiting, .stopped { color: var(--soft) }
 .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr));
   gap: .8rem 1.2rem; margin: 0 }
 .facts > div { min-width: 0 }

@@ -12,7 +12,7 @@ from bootcfleet.domain.hostevidence import GreenbootVerdict
 from bootcfleet.domain.measure import span
 from bootcfleet.domain.plaintext import printable
 from bootcfleet.domain.rollout import HostPhase
-from bootcfleet.domain.rollout_journal import WavePhase
+from bootcfleet.domain.rollout_journal import EntryKind, WavePhase
 from bootcfleet.domain.rollout_policy import OnFailure, OnHalt, RolloutPolicy
 from bootcfleet.domain.rollout_tally import BAD
 from bootcfleet.domain.rollout_timeline import HostLine, Segment, Timeline, WaveLine
@@ -26,6 +26,10 @@ class Fact:
     value: str
 
 
+#: Whether a controller carries it out, as far as the journal says.
+_HELD = frozenset({EntryKind.STARTED, EntryKind.STOPPED})
+
+
 def result_of(line: Timeline) -> str:
     """How it ended or where it stands, in one word."""
     rollout = line.rollout
@@ -33,7 +37,10 @@ def result_of(line: Timeline) -> str:
         return rollout.outcome
     if rollout.halted:
         return "halted"
-    return "paused" if rollout.paused else "running"
+    if rollout.paused:
+        return "paused"
+    held = [one.kind for one in line.moments if one.kind in _HELD]
+    return "stopped" if held and held[-1] is EntryKind.STOPPED else "running"
 
 
 def counts_of(line: Timeline) -> Counter[HostPhase]:

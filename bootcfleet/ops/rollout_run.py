@@ -19,6 +19,7 @@ from bootcfleet.errors import FleetError, RolloutHaltedError
 from bootcfleet.ops.audit import current_actor, recorder_into
 from bootcfleet.ops.controller import Controller
 from bootcfleet.ops.rollout_book import LedgerBook
+from bootcfleet.ops.rollout_events import RolloutVoice
 from bootcfleet.ops.rollout_plan import Plan
 from bootcfleet.ops.workers import Workers
 
@@ -116,7 +117,9 @@ def _run(
     checks: Mapping[str, tuple[Check, ...]],
     seen: dict[str, Observation],
 ) -> Rollout:
-    started = apply(rollout, book.start())
+    made = book.start()
+    started = apply(rollout, made)
+    RolloutVoice(office.emit, started).entries(made)
     controller = Controller(
         started,
         book,

@@ -164,6 +164,25 @@ def test_without_a_terminal_each_event_is_a_line_with_its_time(
     ]
 
 
+def test_a_bake_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"rollout": "r1", "wave": 1}
+    events = [
+        EVENTS[0],
+        Event("wave.baking", "", "", {**data, "seconds": 90}),
+        Event("rollout.waiting", "", "canary: bakes until 3", {"what": "canary", "why": "x"}),
+        Event("rollout.waiting", "", "reboots: no window", {"what": "reboots", "why": "no window"}),
+        Event("rollout.waiting", "", "", {"what": "", "why": "", "waits": {}}),
+        Event("rollout.started", "", "started by ctl1"),
+    ]
+    piped(events, as_json=False)
+    assert [line.partition(" ")[2] for line in capsys.readouterr().out.splitlines()] == [
+        "planned: upgrade of r1",
+        "canary: baking for 1 min 30 s",
+        "waiting: reboots: no window",
+        "started by ctl1",
+    ]
+
+
 def test_json_has_every_event_with_its_time_and_nothing_a_terminal_obeys(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

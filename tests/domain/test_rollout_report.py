@@ -29,7 +29,13 @@ from bootcfleet.domain.rollout_policy import (
     SoftReboot,
 )
 from bootcfleet.domain.rollout_replay import wave_entry
-from bootcfleet.domain.rollout_report import evidence_rows, markdown, policy_of, to_json
+from bootcfleet.domain.rollout_report import (
+    evidence_rows,
+    markdown,
+    policy_of,
+    result_of,
+    to_json,
+)
 from bootcfleet.domain.rollout_timeline import Timeline, timeline
 from bootcfleet.domain.window import Window, Windows
 from bootcfleet.errors import HostFault
@@ -223,6 +229,19 @@ def test_a_page_while_it_is_under_way_and_one_of_a_halt() -> None:
         " ".join(read(page(timeline(one.record, one.entries), MADE, "1")).text).split()
     )
     assert "Halted the canary a failed" in words
+
+
+def test_one_that_its_controller_let_go_of_is_stopped() -> None:
+    one = Story(plan([["a"]]))
+    for kind, result in (
+        (EntryKind.STARTED, "running"),
+        (EntryKind.STOPPED, "stopped"),
+        (EntryKind.STARTED, "running"),
+        (EntryKind.PAUSED, "paused"),
+        (EntryKind.HALTED, "halted"),
+    ):
+        one.say(kind, 1, reason="because")
+        assert result_of(timeline(one.record, one.entries)) == result
 
 
 def test_many_hosts_stay_few_to_look_at_and_the_page_small() -> None:
