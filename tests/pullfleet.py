@@ -80,10 +80,18 @@ class PullFleet:
 
     @classmethod
     def make(
-        cls, folder: Path, address: str, count: int = 3, channels: str = CHANNELS
+        cls,
+        folder: Path,
+        address: str,
+        count: int = 3,
+        channels: str = CHANNELS,
+        ledger: str | None = None,
     ) -> PullFleet:
         """All channels are at version 1, and test is at version 2."""
         project = ChannelProject.make(folder, address, channels, images="web")
+        if ledger is not None:
+            with (folder / "bootcfleet.yaml").open("a") as file:
+                file.write(f"ledger: {ledger}\n")
         old = project.push("web", "1")
         with project.open() as opened:
             promote_now(opened, ["web"], old, "test")

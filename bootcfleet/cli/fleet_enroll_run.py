@@ -171,7 +171,7 @@ def _show(output: Output, plans: list[HostPlan], wish: Wish, *, dry_run: bool) -
             output.line(f"note: {note}")
     rows = []
     for plan in plans:
-        todo = [act.why for act in plan.acts]
+        todo = [f"{act.what} ({act.why})" for act in plan.acts if act.what]
         if plan.switch:
             todo.insert(0, f"bootc switch {plan.switch}")
         what = f"refused: {plan.refused}" if plan.refused else "; ".join(todo) or "nothing to do"

@@ -201,6 +201,16 @@ class TimerAct:
     argv: tuple[str, ...] = ()
     text: str | None = None
 
+    @property
+    def what(self) -> str:
+        """A word or two for people; nothing for what goes without saying."""
+        if self.text is not None:
+            return "write the drop-in"
+        if self.argv[0] == "rm":
+            return "remove the drop-in"
+        words = [word for word in self.argv[1:] if word not in (TIMER, "--now")]
+        return "" if self.argv[0] == "mkdir" or words == ["daemon-reload"] else " ".join(words)
+
 
 def enroll_acts(state: TimerState, settings: TimerSettings) -> tuple[TimerAct, ...]:
     """What brings the timer there; nothing where it is there already."""
@@ -217,7 +227,7 @@ def enroll_acts(state: TimerState, settings: TimerSettings) -> tuple[TimerAct, .
         acts += [
             TimerAct("the drop-in's folder", ("mkdir", "-p", FOLDER)),
             TimerAct(
-                "its times are others" if state.drop_in is None else "its drop-in is another one",
+                "there is none" if state.drop_in is None else "it has others",
                 text=text,
             ),
             TimerAct("systemd reads it", ("systemctl", "daemon-reload")),

@@ -244,10 +244,10 @@ class PullRun:
 
     def _wait(self, state: PullState, step: PullStep, now: datetime) -> None:
         index = _index(step)
-        if step.waiting and state.channels[index].phase is None:
-            self._append(self._wave_entry(index, WavePhase.WAITING, step.reason))
         if step.reason != self.said:
             self.said = step.reason
+            if step.waiting and state.channels[index].began is None:
+                self._append(self._wave_entry(index, WavePhase.WAITING, step.reason))
             kind = "rollout.paused" if step.reason == state.paused else "wave.waiting"
             self._say(kind, step.reason, "", index)
         seconds = self.plan.policy.poll
