@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from bootcfleet.cli.fleet_options import Selection
 from bootcfleet.cli.output import Output, ask_secret
 from bootcfleet.domain.download import human
-from bootcfleet.domain.hosttruth import HostTruth
+from bootcfleet.domain.hosttruth import OSTREE_TIMER, HostTruth
 from bootcfleet.domain.preflight_case import Severity
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.domain.rollout import Operation
@@ -169,7 +169,7 @@ def _facts_table(output: Output, truths: Sequence[HostTruth]) -> None:
                 else "",
                 human(truth.space.usable) if truth.space else "-",
                 _uptime(truth.uptime),
-                "active" if truth.timer else "-",
+                "active" if truth.timer or truth.runs(OSTREE_TIMER) else "-",
                 truth.policy.default if truth.policy else "-",
             ]
         )

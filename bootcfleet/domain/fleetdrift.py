@@ -282,6 +282,15 @@ def newest_moves(entries: Iterable[AuditEntry]) -> dict[str, AuditEntry]:
     }
 
 
+def rollout_registries(entries: Iterable[AuditEntry]) -> dict[str, frozenset[str]]:
+    """The registries that each rollout had its images from, by its id."""
+    return {
+        entry.subject: frozenset(ref.partition("/")[0] for ref in entry.digests)
+        for entry in entries
+        if entry.outcome == "started" and entry.digests
+    }
+
+
 def _tag(ref: ImageRef) -> tuple[str, str]:
     return ref.name, ref.tag or "latest"
 

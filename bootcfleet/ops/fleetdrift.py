@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
+from bootcfleet.domain.audit import AuditEntry
 from bootcfleet.domain.bootc import BootcStatus
 from bootcfleet.domain.channel import ChannelEntry, Pair
 from bootcfleet.domain.fleetdrift import (
@@ -15,6 +16,7 @@ from bootcfleet.domain.fleetdrift import (
     drift_of,
     following,
     newest_moves,
+    rollout_registries,
 )
 from bootcfleet.domain.hosttruth import HostTruth
 from bootcfleet.domain.image import DOCKER_LIST, OCI_INDEX, Resolved
@@ -107,7 +109,10 @@ def survey_drift(
     standings = image_standings(list(refs.values()), loaded, ledger, newest, client, today=today)
     wanted = {name: fleet.hosts[name].image or _own(statuses[name]) for name in truths}
     resolved, notes = _resolve(wanted.values(), newest, client)
-    moves = newest_moves(ledger.entries(action="fleet"))
+    entries = ledger.entries(action="fleet")
+    moves = newest_moves(entries)
+    if loaded is None:
+        moves = _of_these(moves, rollout_registries(entries), statuses)
     followed = following(statuses)
     hosts = []
     for name, one in looked.items():
@@ -127,6 +132,25 @@ def survey_drift(
         )
         hosts.append(HostDrift(name, one, None, wanted[name], drift_of(case)))
     return DriftSurvey(tuple(hosts), (*notes, *standings.notes))
+
+
+def _of_these(
+    moves: Mapping[str, AuditEntry],
+    registries: Mapping[str, frozenset[str]],
+    statuses: Mapping[str, BootcStatus | None],
+) -> dict[str, AuditEntry]:
+    """The moves that may be of these hosts.
+
+    The ledger of a user who is in no project is one for all inventories: a host of the same name
+    may have been another machine, in a lab with another registry.
+    """
+    kept = {}
+    for host, entry in moves.items():
+        own = _own(statuses.get(host))
+        known = registries.get(str(entry.details.get("rollout")))
+        if known is None or own is None or own.registry in known:
+            kept[host] = entry
+    return kept
 
 
 def _own(status: BootcStatus | None) -> ImageRef | None:

@@ -21,6 +21,7 @@ from bootcfleet.domain.rollout import Operation
 from bootcfleet.drivers import simtimer
 from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.drivers.simhost import Deployment
+from bootcfleet.ops.audit import open_ledger
 from bootcfleet.ops.connect import over_ssh, select
 from bootcfleet.ops.imagestanding import image_judge
 from bootcfleet.ops.lab import Lab, LabHost
@@ -184,6 +185,39 @@ def test_an_inventory_that_says_another_image(rig: Rig) -> None:
     found = rig.drift()
     assert found["h1"] == ["follows-other"]
     assert found["h2"] == []
+
+
+def test_without_a_project_a_name_is_no_machine(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger of a user knows hosts of all labs that there ever were."""
+    monkeypatch.chdir(tmp_path)
+    rig.promote("1.1")
+    rig("upgrade", "--yes", "--canary", "0")
+    host = rig.lab.hosts["h1"]
+    assert host.rollback is not None
+    host.booted, host.rollback = host.rollback, host.booted
+    assert rig.drift()["h1"] == ["behind", "moved-outside"]
+    with closing(open_ledger(None)) as ledger:
+        for number, name in enumerate(("r8", "r9")):
+            ledger.record(
+                "fleet.upgrade",
+                name,
+                "started",
+                actor="a",
+                now=datetime.now(UTC),
+                digests={"other.example/acme/web:dev": "sha256:" + "e" * 64},
+            )
+            ledger.record(
+                "fleet.upgrade.host",
+                f"h{number + 2}",
+                "updated",
+                actor="a",
+                now=datetime.now(UTC),
+                digests={"before": "", "after": "sha256:" + "e" * 64},
+                details={"rollout": name},
+            )
+    assert rig.drift() == {"h1": ["behind", "moved-outside"], "h2": [], "h3": []}
 
 
 def previews(rig: Rig, client: RegistryClient | None) -> Preflight:
