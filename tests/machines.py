@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bootcfleet.drivers.command import CommandResult, OnLine
+from bootcfleet.drivers.hostprobe import TITLE as LOOK
 from bootcfleet.errors import HostError, HostFault
 
 OLD, NEW, BAD, OTHER = ("sha256:" + c * 64 for c in "abcd")
@@ -61,6 +62,7 @@ class Machine:
                 return said(self.boot_id + "\n")
             case ["sh", "-c"]:
                 return said(
+                    f"{self._system() if line.startswith(f'sh -c {LOOK}') else ''}"
                     f"--8<-- bootcfleet boot_id\n{self.boot_id}\n--8<-- bootcfleet stat\n"
                     "cpu 1 2\nbtime 1760000000\n--8<-- bootcfleet version\nbootc 1.16.9\n"
                     f"--8<-- bootcfleet status\n{self.status()}"
@@ -86,6 +88,15 @@ class Machine:
                 return said("web.service loaded failed failed Web\n")
             case _:
                 return said("", f"sh: {line.split()[0]}: not found", 127)
+
+    def _system(self) -> str:
+        """What systemd says to a look before a rollout; the rest of its answers are missing."""
+        sick = self.booted in self.sick_on
+        failed = "web.service loaded failed failed Web\n" if sick else ""
+        return (
+            f"--8<-- bootcfleet system\n{'degraded' if sick else 'running'}\n"
+            f"--8<-- bootcfleet failed\n{failed}"
+        )
 
     def reboot(self) -> None:
         """Boot what is queued or staged."""

@@ -20,7 +20,7 @@ from bootcfleet.drivers.registry import RegistryClient, RegistryError
 from bootcfleet.errors import HostError, HostFault
 from bootcfleet.ops.fleet import Fleet
 from bootcfleet.ops.preflight import Preflight, preflight, preflight_one
-from tests.machines import NEW, OLD, OTHER, VERSIONS, Machine, said
+from tests.machines import BAD, NEW, OLD, OTHER, VERSIONS, Machine, said
 
 CREATED = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -56,10 +56,16 @@ def test_a_host_that_tells_no_more_than_bootc_does_is_ready() -> None:
     assert report.result == "ready"
     assert report.facts is not None
     assert report.facts.version == "1.16.9"
-    assert (report.system_state, report.zone, report.timer) == ("unknown", None, False)
+    assert (report.system_state, report.zone, report.timer) == ("running", None, False)
     assert found.reports["b"].result == "unchanged"
     assert found.refused == ()
     json.dumps([one.to_json() for one in found.reports.values()])
+
+
+def test_what_had_failed_before_is_known() -> None:
+    report = judge(Machine("a", booted=BAD)).reports["a"]
+    assert (report.system_state, report.failed_units) == ("degraded", ("web.service",))
+    assert report.result == "warned"
 
 
 def test_each_reference_is_resolved_once() -> None:
