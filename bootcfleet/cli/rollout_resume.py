@@ -19,6 +19,7 @@ from bootcfleet.drivers.inventoryfile import load_inventory
 from bootcfleet.errors import ExitCode, FleetError
 from bootcfleet.ops import connect
 from bootcfleet.ops.project import LoadedProject, find_project
+from bootcfleet.ops.rollout_listen import Metrics
 from bootcfleet.ops.rollout_run import resume_rollout
 from bootcfleet.ops.rollouts import (
     Look,
@@ -85,7 +86,8 @@ def run_resume(
             # It brings channels and registries with it.
             from bootcfleet.cli.rollout_pull_run import run_resume_pull
 
-            run_resume_pull(found.record, inventory=inventory, as_json=as_json)
+            metrics = Metrics(running.metrics_file, running.metrics_listen)
+            run_resume_pull(found.record, inventory=inventory, metrics=metrics, as_json=as_json)
             return ExitCode.DONE
         return _carry_out(output, loaded, rollouts, found, inventory, running)
 

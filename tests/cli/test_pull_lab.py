@@ -20,12 +20,11 @@ from typing import Any
 import pytest
 
 from bootcfleet.cli.app import run
-from bootcfleet.cli.rollout_pull_run import run_resume_pull
 from bootcfleet.domain.rollout_journal import EntryKind
 from bootcfleet.drivers.labimage import push_image
 from bootcfleet.drivers.simssh import SimSshServers
 from bootcfleet.drivers.simtimer import fire
-from bootcfleet.errors import ExitCode, RolloutHaltedError
+from bootcfleet.errors import ExitCode
 from bootcfleet.ops import pull_run
 from bootcfleet.ops.lab import Lab, LabHost
 from bootcfleet.ops.project import find_project
@@ -260,11 +259,8 @@ def test_a_sampled_host_that_is_offline(make: Make) -> None:
     assert rig.tags() == {"test": "2", **dict.fromkeys(NAMES, "1")}
 
 
-@pytest.mark.parametrize("health", ["good", "bad"])
-def test_a_controller_that_is_killed_and_taken_up_again(make: Make, health: str) -> None:
-    rig = make()
-    rig.publish("2", health=health)
-    # The tag has moved, and the controller waits for the hosts.
+def stop_after_promotion(number: signal.Signals) -> int:
+    """Begin a rollout in another process, and send it a signal once a tag is to be moved."""
     controller = subprocess.Popen(
         [sys.executable, "-m", "bootcfleet", "rollout", "pull", "web", "--yes", "--json"],
         stdout=subprocess.PIPE, text=True,
@@ -273,18 +269,46 @@ def test_a_controller_that_is_killed_and_taken_up_again(make: Make, health: str)
     try:
         assert controller.stdout is not None
         for line in controller.stdout:
-            if json.loads(line)["kind"] == "wave.started":
+            if json.loads(line)["kind"] == "channel.promote":
                 break
+        controller.send_signal(number)
+        # Read to its end: it may still have something to say.
+        controller.communicate(timeout=60)
     finally:
-        controller.send_signal(signal.SIGKILL)
+        controller.kill()
         controller.wait(30)
-    with open_rollouts(find_project()) as rollouts:
-        record = look(rollouts, "last").record
-    try:
-        run_resume_pull(record, inventory=None, as_json=False)
-        halted = False
-    except RolloutHaltedError:
-        halted = True
+    return controller.returncode
+
+
+def test_stopped_aborted_and_taken_back_by_who_comes_next(make: Make) -> None:
+    """^C leaves the channels where they are; an abort is carried out when it is resumed."""
+    rig = make()
+    rig.publish("2")
+    assert stop_after_promotion(signal.SIGINT) == ExitCode.INTERRUPTED
+    assert rig.tags()["prod-canary"] == "2"
+    assert rig.journal()[-1].kind is EntryKind.STOPPED
+    code, out, _ = rig("rollout", "abort", "last", "--yes")
+    assert code == 0
+    assert "nobody carries it out: bootcfleet rollout resume" in out
+    code, out, err = rig("rollout", "resume", "last", "--yes")
+    assert code == ExitCode.HALTED, out + err
+    assert "aborted it" in err
+    assert rig.tags() == {"test": "2", **dict.fromkeys(NAMES, "1")}
+    rig.wait("prod-canary", "1")
+    # The way is free for the next one.
+    code, out, err = rig("rollout", "pull", "web", "--yes")
+    assert code == 0, out + err
+    assert rig.tags() == dict.fromkeys(("test", *NAMES), "2")
+
+
+@pytest.mark.parametrize("health", ["good", "bad"])
+def test_a_controller_that_is_killed_and_taken_up_again(make: Make, health: str) -> None:
+    rig = make()
+    rig.publish("2", health=health)
+    assert stop_after_promotion(signal.SIGKILL) == -signal.SIGKILL
+    code, out, err = rig("rollout", "resume", "last", "--yes")
+    halted = code == ExitCode.HALTED
+    assert halted or code == 0, out + err
     assert halted is (health == "bad")
     version = "1" if halted else "2"
     assert rig.tags() == {"test": "2", **dict.fromkeys(NAMES, version)}
