@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def run_report(text: str, how: str, file: Path | None, *, as_json: bool) -> None
     with open_rollouts(find_project()) as rollouts:
         found = look(rollouts, text)
     now = datetime.now(UTC)
-    line = timeline(found.record, found.entries, now)
+    line = replace(timeline(found.record, found.entries, now), standing=str(found.standing))
     if file is not None or not as_json:
         said = page(line, now, __version__) if how == "html" else markdown(line)
         if file is not None:

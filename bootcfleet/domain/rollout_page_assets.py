@@ -40,12 +40,12 @@ pre { margin: 0; padding: .6rem .75rem; background: var(--track); border-radius:
 .badge { display: inline-block; padding: .1rem .6rem; border-radius: 1rem; font-size: .78rem;
   font-weight: 600; border: 1px solid currentColor; white-space: nowrap }
 .updated, .unchanged, .done { color: var(--good) }
-.failed, .halted, .aborted { color: var(--bad) }
+.failed, .halted, .halting, .aborted, .left-behind { color: var(--bad) }
 .refused { color: var(--refuse) }
 .rolled-back, .paused { color: var(--back) }
 .running, .staging, .staged, .draining, .rebooting, .checking, .undraining, .reverting
   { color: var(--info) }
-.skipped, .pending, .deferred, .waiting, .stopped { color: var(--soft) }
+.skipped, .pending, .deferred, .waiting, .stopped, .not-begun { color: var(--soft) }
 .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr));
   gap: .8rem 1.2rem; margin: 0 }
 .facts > div { min-width: 0 }

@@ -35,6 +35,8 @@ def result_of(line: Timeline) -> str:
     rollout = line.rollout
     if rollout.outcome is not None:
         return rollout.outcome
+    if line.standing:
+        return line.standing
     if rollout.halted:
         return "halted"
     if rollout.paused:

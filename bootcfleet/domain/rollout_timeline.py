@@ -87,7 +87,10 @@ class Moment:
 
 @dataclass(frozen=True)
 class Timeline:
-    """All of it, from `start` to `end` (the last entry, or now while it is under way)."""
+    """All of it, from `start` to `end` (the last entry, or now while it is under way).
+
+    `standing` is where it stands where that is known better than from the journal.
+    """
 
     rollout: Rollout
     start: datetime
@@ -97,6 +100,7 @@ class Timeline:
     waves: tuple[WaveLine, ...]
     moments: tuple[Moment, ...]
     outside: tuple[HostLine, ...] = ()
+    standing: str = ""
 
     @cached_property
     def _by_name(self) -> dict[str, HostLine]:
@@ -197,8 +201,11 @@ class _Marks:
                     self._host(name, str(state.phase), state.message)
 
     def _host(self, name: str, phase: str, message: str) -> None:
-        fresh = [(self._start, str(HostPhase.PENDING), "")]
-        self.hosts.setdefault(name, fresh).append((self.last, phase, message))
+        self.hosts.setdefault(name, self.of(name)).append((self.last, phase, message))
+
+    def of(self, name: str) -> list[_Mark]:
+        """A host's marks; one that nothing is known of was pending from the start."""
+        return self.hosts.get(name) or [(self._start, str(HostPhase.PENDING), "")]
 
     def _states(self) -> dict[str, HostState]:
         return {
@@ -211,7 +218,7 @@ class _Marks:
 
 
 def _host(rollout: Rollout, name: str, wave: int | None, marks: _Marks, end: datetime) -> HostLine:
-    segments, ended = _segments(marks.hosts[name], end, ENDS)
+    segments, ended = _segments(marks.of(name), end, ENDS)
     state = rollout.state(name)
     return HostLine(name, wave, state, segments, ended, rollout.evidence.get(name, {}))
 

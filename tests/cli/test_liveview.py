@@ -1,4 +1,4 @@
-"""The live views of hosts, images and disks, drawn on a console that records."""
+"""The live views of images and disks, drawn on a console that records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from bootcfleet.cli.disk_progress import DiskProgressView
 from bootcfleet.cli.image_progress import BuildProgress
 from bootcfleet.cli.liveview import LiveView
 from bootcfleet.cli.output import Output
-from bootcfleet.cli.progress import HostProgress
 from bootcfleet.domain.event import Event
 
 HOSTILE = "\x1b]0;owned\x07[red]x[/red]\x1b[2J\r\x9b1m"
@@ -34,11 +33,6 @@ def drawn(console: Console) -> str:
 
 
 VIEWS = [
-    (
-        HostProgress(Terminal(), 2),
-        [Event("host.stage", "web1", HOSTILE), Event("host.updated", "web2", f"done {HOSTILE}")],
-        ["1 of 2 hosts ended", "web1: [red]x[/red]", "web2: done [red]x[/red]"],
-    ),
     (
         BuildProgress(Terminal(), ["web", "db"]),
         [

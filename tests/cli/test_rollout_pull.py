@@ -142,3 +142,18 @@ def test_the_report(say: Say, tmp_path: Path) -> None:
     assert "web2" in out
     assert say("report", "-o", str(tmp_path / "r.html"))[0] == 0
     assert "came-back-old" in (tmp_path / "r.html").read_text()
+
+
+def test_its_report_has_the_sampled_hosts_along_time(say: Say) -> None:
+    code, out, err = say("report", "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert (report["operation"], report["result"]) == ("pull", "left-behind")
+    assert report["counts"] == {"updated": 1, "failed": 1}
+    assert [wave["hosts"] for wave in report["waves"]] == [["web1", "web2"], []]
+    host = report["hosts"]["web2"]
+    assert (host["phase"], host["fault"], host["message"]) == ("failed", "came-back-old", "so")
+    assert [one["phase"] for one in host["segments"]] == ["pending"]
+    code, out, _ = say("report")
+    assert code == 0
+    assert "came-back-old" in out
