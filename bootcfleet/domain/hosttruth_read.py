@@ -88,12 +88,17 @@ def clock_of(before: float, after: float, first: float | None, last: float | Non
 
 
 def read_space(df: str, config: str) -> Space | None:
-    """``df -Pk`` of one filesystem, and the lines of ostree's configuration about free space."""
+    """``df -Pk`` of one filesystem, and the lines of ostree's configuration about free space.
+
+    `config` is empty where there is no repository of ostree, which keeps nothing free then.
+    """
     fields = next((line.split() for line in df.splitlines()[1:] if len(line.split()) >= 6), [])
     numbers = fields[1:4]
     if len(numbers) < 3 or not all(one.isascii() and one.isdecimal() for one in numbers):
         return None
     total, free = int(numbers[0]) * 1024, int(numbers[2]) * 1024
+    if not config.strip():
+        return Space(free, total)
     size = _SIZE.search(config)
     if size and int(size[1]):
         return Space(free, total, int(size[1]) * _UNITS[size[2]])

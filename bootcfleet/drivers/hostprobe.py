@@ -53,7 +53,7 @@ else echo UTC; fi
 m space
 d=/; for s in /sysroot/ostree /sysroot/composefs; do [ -d $s ] && d=/sysroot; done
 df -Pk $d
-m repo; grep -h min-free-space /sysroot/ostree/repo/config
+m repo; c=/sysroot/ostree/repo/config; [ -f $c ] && echo ostree && grep -h min-free-space $c
 m policy; head -c 262144 /etc/containers/policy.json
 m mounts; grep ' /usr ' /proc/mounts
 m lock; head -c 4096 /var/lib/bootcfleet/lock.json

@@ -52,6 +52,7 @@ def _about(host: SimHost) -> dict[str, str]:
         "zone": f"../usr/share/zoneinfo/{system.zone}\n",
         "space": "Filesystem 1024-blocks Used Available Capacity Mounted on\n"
         f"/dev/vda4 {system.total_bytes // 1024} {used // 1024} {free // 1024} 50% /sysroot\n",
+        "repo": "ostree\n",
         "policy": json.dumps({"default": [{"type": verdict}]}),
         "mounts": "overlay /usr overlay rw,relatime 0 0\n" if host.has(Fault.USR_UNLOCKED) else "",
         "lock": host.files.get(LOCK, b"").decode("utf-8", "replace"),
