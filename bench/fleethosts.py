@@ -220,12 +220,15 @@ def ansible(made: Hosts, command: str, *, kex: str | None, forks: int = 50) -> l
     ]
 
 
-def spent() -> float:
-    """Seconds of CPU of this process and of what it has started, but for the servers."""
-    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(one.ru_utime + one.ru_stime for one in usages) + sum(
-        cpu_of(pid) for pid in clients()
-    )
+def used(who: int) -> float:
+    """Seconds of CPU of this process, or of the children that it waited for."""
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
+
+
+def others() -> float:
+    """Seconds of CPU of what this process has started and runs, but for the servers."""
+    return sum(map(cpu_of, clients()))
 
 
 def clients() -> list[int]:
@@ -276,16 +279,25 @@ def quiet(argv: Sequence[str]) -> None:
         )
 
 
-def race(rivals: dict[str, Callable[[], None]], rounds: int) -> dict[str, tuple[float, float]]:
-    """Run all of them in turn, so often; rival → median of seconds and of CPU seconds."""
+def race(
+    rivals: dict[str, Callable[[], None]], rounds: int, *, keep: bool = False
+) -> dict[str, tuple[float, float]]:
+    """Run all of them in turn, so often; rival → median of seconds and of CPU seconds.
+
+    `keep` lets what they leave running go on.
+    """
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in rivals}
     for _ in range(rounds):
         for name, run in rivals.items():
-            started, before = time.perf_counter(), spent()
+            # Looking for the others is work of this process: not between the looks at itself.
+            waited, running = used(resource.RUSAGE_CHILDREN), others()
+            started, before = time.perf_counter(), used(resource.RUSAGE_SELF)
             run()
-            wall = time.perf_counter() - started
-            end_clients()
-            taken[name].append((wall, spent() - before))
+            ours, wall = used(resource.RUSAGE_SELF) - before, time.perf_counter() - started
+            if not keep:
+                end_clients()
+            theirs = used(resource.RUSAGE_CHILDREN) - waited + others() - running
+            taken[name].append((wall, ours + theirs))
     return {
         name: (
             statistics.median(wall for wall, _ in results),

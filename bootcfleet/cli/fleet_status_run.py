@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import os
-import time
 from datetime import UTC, datetime
 
 from bootcfleet.cli.fleet_options import Selection
@@ -39,9 +38,15 @@ def show_status(
         resolve = RegistryClient().resolve
     # What is loaded by now stays: looking for garbage in it takes longer than asking a host.
     gc.freeze()
+    watcher = None
+    if watch is not None:
+        from bootcfleet.ops.fleetwatch import FleetWatch
+
+        watcher = FleetWatch(fleet, every=watch, parallel=parallel)
     try:
         while True:
-            reports, problems = fleet_ops.status(fleet, resolve, parallel=parallel)
+            facts = watcher.facts() if watcher else None
+            reports, problems = fleet_ops.status(fleet, resolve, parallel=parallel, facts=facts)
             if as_json and watch is None:
                 output.json([report.to_json() for report in reports])
             elif as_json:
@@ -51,11 +56,13 @@ def show_status(
                 if watch is not None:
                     output.clear()
                 status_table(output, reports, problems, now=datetime.now(UTC))
-            if watch is None:
+            if watcher is None or watch is None:
                 failed = any(report.error for report in reports)
                 return ExitCode.FAILED if failed else ExitCode.DONE
-            time.sleep(watch)
+            watcher.wait(watch)
     finally:
+        if watcher is not None:
+            watcher.close()
         fleet.close()
         gc.unfreeze()
 

@@ -25,6 +25,7 @@ from bootcfleet.drivers.sshcommand import (
     run_on,
 )
 from bootcfleet.drivers.sshconnect import SshShared
+from bootcfleet.drivers.sshfollow import FollowedCommand
 from bootcfleet.drivers.sshsudo import (
     WITHOUT_PASSWORD,
     HeldLines,
@@ -114,6 +115,20 @@ class SshExecutor:
         if outcome.exit_code != 0:
             raise self._failed(f"{path} cannot be read", outcome)
         return bytes(outcome.stdout)
+
+    def follow(self, argv: Sequence[str], bell: threading.Event) -> FollowedCommand:
+        """Start a command as this user and leave it running; `bell` is set when it speaks.
+
+        It has no input and no time limit, and ends with the connection.  Raises
+        `HostError` when it cannot be started.
+        """
+        line = _line(argv)
+        transport, channel = self._channel()
+        try:
+            with transport.driven():
+                return FollowedCommand(transport, channel, line, bell)
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise self._lost(f"{argv[0]}: {error}") from error
 
     def close(self) -> None:
         """Close the connection; the next command makes a new one."""

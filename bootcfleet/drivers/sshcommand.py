@@ -75,7 +75,7 @@ def run_on(
     for pipe in pipes:
         pipe.set_event(wake)
     try:
-        _send(channel, line)
+        ask_for(channel, line)
         _feed(channel, stdin, max(0.1, deadline - time.monotonic()))
         _drain(transport, channel, outcome, lines, wake, deadline)
     except CommandOverTimeError:
@@ -95,7 +95,7 @@ def run_on(
     return outcome
 
 
-def _send(channel: paramiko.Channel, line: bytes) -> None:
+def ask_for(channel: paramiko.Channel, line: bytes) -> None:
     """Ask for the command without waiting for the server's consent: its end says the same.
 
     A refusal closes the channel before there is an exit status.

@@ -141,14 +141,20 @@ def observe(fleet: Fleet, *, parallel: int = 50) -> dict[str, HostFacts | FleetE
 
 
 def status(
-    fleet: Fleet, resolve: Resolve | None, *, parallel: int = 50
+    fleet: Fleet,
+    resolve: Resolve | None,
+    *,
+    parallel: int = 50,
+    facts: Mapping[str, HostFacts | FleetError] | None = None,
 ) -> tuple[list[HostReport], list[FleetError]]:
     """A report for every host, and the registry errors that left a drift unknown.
 
-    What a host should run is what the inventory says, or else the reference
-    that it follows itself.  Each reference is resolved once.
+    `facts` are those of every host; without them the hosts are asked.  What a host
+    should run is what the inventory says, or else the reference that it follows
+    itself.  Each reference is resolved once.
     """
-    facts = observe(fleet, parallel=parallel)
+    if facts is None:
+        facts = observe(fleet, parallel=parallel)
     wanted: dict[str, ImageRef | None] = {}
     for name, host in fleet.hosts.items():
         found = facts[name]
