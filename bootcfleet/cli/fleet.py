@@ -55,7 +55,13 @@ def status(
     parallel: Parallel = 50,
     watch: Annotated[
         float | None,
-        typer.Option("--watch", "-w", help="Again every SECONDS, and when a host changes.", min=0.5, metavar="SECONDS"),
+        typer.Option(
+            "--watch",
+            "-w",
+            help="Again every SECONDS, and when a host changes.",
+            min=0.5,
+            metavar="SECONDS",
+        ),
     ] = None,
     no_registry: Annotated[
         bool, typer.Option("--no-registry", help="Do not ask the registry; drift is unknown.")

@@ -26,6 +26,7 @@ from bootcfleet.errors import ExitCode, UsageError
 from bootcfleet.ops import connect
 from bootcfleet.ops.audit import current_actor, open_ledger
 from bootcfleet.ops.fleet import Fleet
+from bootcfleet.ops.imagestanding import image_judge
 from bootcfleet.ops.rollout_plan import Plan, plan_rollout
 from bootcfleet.ops.rollout_policy import choose_policy
 from bootcfleet.ops.rollout_run import begin_rollout, raise_if_halted
@@ -82,6 +83,7 @@ def move(what: Move, selection: Selection, pace: Pace, running: Running) -> int:
             rollout_id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
             resolve=client.resolve,
             registry=client,
+            judge_images=image_judge(loaded, client, today=now.date()),
             signed=loaded is not None and loaded.project.signing is not None,
             image=target,
             apply_staged=what.apply_staged,

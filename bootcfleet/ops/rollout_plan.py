@@ -30,6 +30,7 @@ from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.errors import FleetError, HostError, HostFault
 from bootcfleet.ops.fleet import Fleet, Resolve
 from bootcfleet.ops.hostwork import observation
+from bootcfleet.ops.imagestanding import Judge
 from bootcfleet.ops.preflight import Preflight, PreflightReport, preflight
 
 
@@ -64,6 +65,7 @@ def plan_rollout(
     registry: RegistryClient | None = None,
     signed: bool = False,
     hosts_ask: bool = True,
+    judge_images: Judge | None = None,
     parallel: int = 50,
     began: datetime | None = None,
     actor: str = "",
@@ -75,7 +77,8 @@ def plan_rollout(
     the reason; hosts that need nothing as unchanged; hosts that cannot be reached as deferred.
 
     `registry` tells how much each host downloads; `signed` is whether the project signs its
-    images, `hosts_ask` whether hosts ask their registries themselves.
+    images, `hosts_ask` whether hosts ask their registries themselves, `judge_images` says
+    whether hosts should have an image at all.
 
     Raises the registry's error when a reference that a host needs cannot be
     resolved: nothing was begun.
@@ -91,6 +94,7 @@ def plan_rollout(
         signed=signed,
         wants=_wants(policy),
         hosts_ask=hosts_ask,
+        judge_images=judge_images,
         parallel=parallel,
     )
     if found.problems:
@@ -207,7 +211,7 @@ def _host(
                 failed_units=truth.failed_units,
                 version=facts.version,
                 zone=truth.zone,
-                timer=truth.timer,
+                timer=report.timer,
             )
     first = refusals[0]
     message = first.message if first.hint is None else f"{first.message}; {first.hint}"
