@@ -182,6 +182,8 @@ class PullRun:
         for entry in passed:
             self._say_host(entry)
         self._say("wave.started", message, "", index, {"sample": list(sample)})
+        for host in sample:
+            self._say("host.pending", "pending: is asked how it goes", host, index)
         self.looks = {}
         if move is not None:
             promote(self.tools.channels, planned)
@@ -248,7 +250,9 @@ class PullRun:
             self.said = step.reason
             if step.waiting and state.channels[index].began is None:
                 self._append(self._wave_entry(index, WavePhase.WAITING, step.reason))
-            kind = "rollout.paused" if step.reason == state.paused else "wave.waiting"
+            kind = "wave.waiting" if step.waiting else "wave.sample"
+            if step.reason == state.paused:
+                kind = "rollout.paused"
             self._say(kind, step.reason, "", index)
         seconds = self.plan.policy.poll
         if step.due is not None:
