@@ -18,7 +18,7 @@ from bootcfleet.domain.check import Check, Mode, Outcome
 from bootcfleet.domain.event import Emit, Event, ignore
 from bootcfleet.domain.image import Resolved
 from bootcfleet.domain.inventory import Host
-from bootcfleet.domain.judgement import HostReply, Problem
+from bootcfleet.domain.judgement import HostReply, Problem, backoff
 from bootcfleet.domain.outcome import explain
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.domain.rollout import HostPhase, Observation, Operation, Target
@@ -344,11 +344,21 @@ class _Work:
         return HostReply(seen=seen)
 
     def _release(self) -> HostReply:
-        if self.task.action.state.down:
+        """Leave nothing of the rollout on the host; what must stay is said in the journal."""
+        state = self.task.action.state
+        if state.down and state.fault is HostFault.DID_NOT_RETURN:
             return HostReply(notes=("its lock is left: it does not answer",))
-        updatetimer.restore(self.executor, self.name)
-        hostlock.release(self.executor, self.name, rollout=self.task.rollout)
-        return HostReply()
+        retries, tries = self.task.policy.retries, 1
+        while True:
+            try:
+                updatetimer.restore(self.executor, self.name)
+                hostlock.release(self.executor, self.name, rollout=self.task.rollout)
+                return HostReply()
+            except HostError as error:
+                if state.down or not error.transient or tries > retries.attempts:
+                    return HostReply(notes=(f"its lock may be left: {error.message}",))
+            self.around.sleep(backoff(self.name, tries, retries))
+            tries += 1
 
     def _hooks(self, event: str, hooks: tuple[Hook, ...]) -> HostReply:
         host = self.task.host
