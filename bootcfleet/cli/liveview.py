@@ -5,6 +5,7 @@ Without a terminal there is no view, and events go to `Output` as lines.
 
 from __future__ import annotations
 
+import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -14,6 +15,9 @@ from bootcfleet.domain.plaintext import one_line
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
+
+#: Seconds between two pictures.
+_PAUSE = 0.25
 
 
 class LiveView:
@@ -26,6 +30,11 @@ class LiveView:
         self._output = output
         self._console = console
         self._live: Live | None = None
+        # rich computes how far to go up before it draws, and lets others draw in between: a
+        # picture that changed its height would leave lines behind.  So one draws at a time.
+        self._drawing = threading.Lock()
+        self._over = threading.Event()
+        self._refresher: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         if self._output.terminal or self._console is not None:
@@ -34,10 +43,14 @@ class LiveView:
             self._live = Live(
                 console=self._console,
                 get_renderable=self._view,
-                refresh_per_second=4,
+                auto_refresh=False,
                 transient=True,
             )
             self._live.start()
+            self._refresher = threading.Thread(
+                target=self._draw_on, args=(self._live,), name="live view", daemon=True
+            )
+            self._refresher.start()
         return self
 
     def __exit__(
@@ -46,8 +59,17 @@ class LiveView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._over.set()
+        if self._refresher is not None:
+            self._refresher.join()
         if self._live is not None:
-            self._live.stop()
+            with self._drawing:
+                self._live.stop()
+
+    def _draw_on(self, live: Live) -> None:
+        while not self._over.wait(_PAUSE):
+            with self._drawing:
+                live.refresh()
 
     @property
     def live(self) -> bool:
@@ -68,7 +90,8 @@ class LiveView:
         if self._live is not None:
             from rich.text import Text
 
-            self._live.console.print(Text(one_line(text), style=style))
+            with self._drawing:
+                self._live.console.print(Text(one_line(text), style=style))
 
     def _view(self) -> RenderableType:
         """What is under way."""

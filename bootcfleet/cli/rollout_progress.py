@@ -24,6 +24,8 @@ _ENDED = frozenset(f"host.{phase}" for phase in ENDS)
 _BAD = frozenset(f"host.{phase}" for phase in BAD)
 #: Too many to be lines, and nothing is lost with them.
 _QUIET = frozenset({"host.download", "host.skipped"})
+#: The rest says in its message what it is.
+_NAMED = ("rollout.", "wave.")
 #: With more hosts than this, only those that ended badly scroll by above the view.
 _FEW = 50
 
@@ -73,7 +75,9 @@ class RolloutProgress(LiveView):
             self.above(self._sentence(event), style)
 
     def _known(self, event: Event) -> bool:
-        """Whether people know it: nothing more is waited for, or a bake that was said already."""
+        """Whether people know it: nothing more is waited for, or it was said already."""
+        if event.kind == "rollout.note":
+            return event.data.get("kind") == "notify.failed"
         if event.kind != "rollout.waiting":
             return False
         bakes = (one for one in self.tally.waves.values() if one.phase is WavePhase.BAKING)
@@ -85,7 +89,7 @@ class RolloutProgress(LiveView):
         subject = event.subject
         if not subject and event.kind.startswith("wave."):
             subject = wave.title if wave else ""
-        kind = "" if event.kind.startswith("host.") else event.kind.partition(".")[2]
+        kind = event.kind.partition(".")[2] if event.kind.startswith(_NAMED) else ""
         said = event.message
         if event.kind == "wave.baking" and isinstance(event.data.get("seconds"), int | float):
             said = said or f"baking for {span(event.data['seconds'])}"

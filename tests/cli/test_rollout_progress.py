@@ -18,6 +18,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import pyte
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -224,30 +225,45 @@ PROGRAM = textwrap.dedent(
 )
 
 
+RESTLESS = textwrap.dedent(
+    r"""
+    import threading
+    from bootcfleet.cli.output import Output
+    from bootcfleet.cli.rollout_progress import RolloutProgress
+    from bootcfleet.domain.event import Event
+    from bootcfleet.domain.rollout_tally import Tally
+    from bootcfleet.domain.waves import Wave
+
+    names = tuple(f"web{n:03d}" for n in range(16))
+    with RolloutProgress(Output(), Tally.of("r1", "upgrade", [Wave(1, names)])) as progress:
+        def work(part):
+            for turn in range(60):
+                for name in names[part::4]:
+                    kind = ("staging", "failed", "updated")[(turn + part) % 3]
+                    progress.event(Event(f"host.{kind}", name, f"{kind}: {turn}"))
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+    print("the end")
+    """
+)
+
+
+def test_no_piece_of_a_picture_stays_behind_whoever_draws_when(tmp_path: Path) -> None:
+    """Four threads print while pictures of every height are drawn, on a terminal's emulator."""
+    text = on_terminal(RESTLESS, tmp_path, "the end")
+    screen = pyte.HistoryScreen(80, 24, history=10_000)
+    pyte.Stream(screen).feed(text)
+    columns = range(80)
+    scrolled = ["".join(row[at].data for at in columns) for row in screen.history.top]
+    lines = [line.rstrip() for line in (*scrolled, *screen.display) if line.strip()]
+    assert lines[-1] == "the end"
+    assert len(lines) == 2 * 16 * 60 // 3 + 1
+    assert [line for line in lines[:-1] if not re.fullmatch(r"web\d{3}: \w+: \d+", line)] == []
+
+
 def test_on_a_real_terminal_it_draws_and_ctrl_c_gives_the_terminal_back(tmp_path: Path) -> None:
-    program = tmp_path / "view.py"
-    program.write_text(PROGRAM)
-    primary, secondary = pty.openpty()
-    fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    env = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(Path.cwd())}
-    for name in ("NO_COLOR", "COLUMNS", "LINES"):
-        env.pop(name, None)
-    process = subprocess.Popen(
-        [sys.executable, str(program)],
-        stdin=secondary, stdout=secondary, stderr=secondary, env=env, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )  # fmt: skip
-    os.close(secondary)
-    try:
-        text = _read(primary, until="✗ web0000: failed: no space")
-        os.write(primary, b"\x03")
-        text += _read(primary, until="stopped")
-        assert process.wait(timeout=60) == 130
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        os.close(primary)
+    text = on_terminal(PROGRAM, tmp_path, "stopped", press="✗ web0000: failed: no space", code=130)
     assert "rollout r1 upgrade" in text
     assert re.search(r"and \d+ more: \d+ staging", text)
     assert "[b]x" in text
@@ -257,6 +273,36 @@ def test_on_a_real_terminal_it_draws_and_ctrl_c_gives_the_terminal_back(tmp_path
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
     assert text.rindex("stopped") > text.rindex("\x1b[?25h")
     assert "Traceback" not in text
+
+
+def on_terminal(program: str, folder: Path, until: str, *, press: str = "", code: int = 0) -> str:
+    """What a program writes to a terminal of its own; ^C is pressed once it has said `press`."""
+    path = folder / "view.py"
+    path.write_text(program)
+    primary, secondary = pty.openpty()
+    fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    env = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(Path.cwd())}
+    for name in ("NO_COLOR", "COLUMNS", "LINES"):
+        env.pop(name, None)
+    process = subprocess.Popen(
+        [sys.executable, str(path)],
+        stdin=secondary, stdout=secondary, stderr=secondary, env=env, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(secondary)
+    text = ""
+    try:
+        if press:
+            text = _read(primary, until=press)
+            os.write(primary, b"\x03")
+        text += _read(primary, until=until)
+        assert process.wait(timeout=60) == code
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        os.close(primary)
+    return text
 
 
 def _read(primary: int, until: str, seconds: float = 60) -> str:
