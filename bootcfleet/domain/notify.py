@@ -108,7 +108,7 @@ class Notices:
             case "rollout.started":
                 hosts = len(tally.hosts)
                 said = f"{tally.operation} of {hosts} {'host' if hosts == 1 else 'hosts'} began"
-                if tally.ended:
+                if tally.starts > 1:
                     said = f"taken up again, {tally.ended} of {hosts} hosts ended"
                 return NotifyEvent.STARTED, {"message": said}
             case "wave.finished":

@@ -60,6 +60,8 @@ DRAWN = ("staging", "staged", "draining", "rebooting", "checking", "undraining",
 _OPEN = 40
 #: More failures than this are closed.
 _FAILURES = 8
+#: Seconds that a step takes at least to be told: it would be 0.0 s.
+_SEEN = 0.05
 #: Steps of an axis, in seconds.
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200,
           86400, 172800, 604800)  # fmt: skip
@@ -183,7 +185,7 @@ def _failure(line: Timeline, host: HostLine) -> dict[str, Any]:
         {"phase": one.phase, "at": one.start.astimezone(UTC).strftime("%H:%M:%S"),
          "span": span(one.seconds), "message": one.message}
         for one in host.segments
-        if one.phase not in ("pending", str(state.phase))
+        if one.phase not in ("pending", str(state.phase)) and one.seconds >= _SEEN
     ]  # fmt: skip
     digests = digests_of(line, host.host)
     return {

@@ -161,8 +161,8 @@ that need no look</summary>
 {% endfor %}
 {% if outside %}
 <details class="wave"{% if outside | length <= 40 %} open{% endif %}>
-<summary><strong>not in a wave</strong> \
-<span class="soft">{{ outside | length }} hosts</span></summary>
+<summary><strong>not in a wave</strong> <span class="soft">{{ outside | length }} \
+{{ "host" if outside | length == 1 else "hosts" }}</span></summary>
 {% for one in outside %}
 {{ row(one) }}
 {% endfor %}

@@ -83,7 +83,8 @@ class WaveTally:
 class Tally:
     """One rollout as its events tell it; not safe for several threads at once.
 
-    `waits` is what waits (a wave's title, reboots, downloads) and why.
+    `waits` is what waits (a wave's title, reboots, downloads) and why; `starts` how many
+    controllers took it up.
     """
 
     rollout: str = ""
@@ -93,6 +94,7 @@ class Tally:
     outcome: str = ""
     waits: dict[str, str] = field(default_factory=dict)
     started: float | None = None
+    starts: int = 0
     updated: float = 0.0
     waves: dict[int, WaveTally] = field(default_factory=dict)
     hosts: dict[str, HostTally] = field(default_factory=dict)
@@ -275,6 +277,7 @@ class Tally:
                     self._add(number, title, wave.get("hosts") or ())
                     self.waves[number].approve = bool(wave.get("approve"))
             case "started":
+                self.starts += 1
                 self.started = self.started if self.started is not None else at
                 self.outcome = ""
                 self.waits.clear()

@@ -271,6 +271,7 @@ def _moment(entry: JournalEntry) -> Moment:
             said = "aborted; updated hosts go back"
         case EntryKind.NOTE:
             said = str(body.get("message", ""))
+            said = f"{entry.host}: {said}" if entry.host else said
         case _:
             said = ""
     reason = str(body.get("reason") or "")

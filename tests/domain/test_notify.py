@@ -57,10 +57,11 @@ CASES: list[tuple[list[Event], list[tuple[NotifyEvent, str, str]]]] = [
         ],
     ),
     (
-        [*CANARY, STARTED],
+        [Event("host.refused", "b", "refused: is pinned"), STARTED, *CANARY, STARTED],
         [
+            (NotifyEvent.STARTED, "upgrade of 3 hosts began", ""),
             (NotifyEvent.WAVE_FINISHED, "canary finished: 1 of 1 updated", ""),
-            (NotifyEvent.STARTED, "taken up again, 1 of 3 hosts ended", ""),
+            (NotifyEvent.STARTED, "taken up again, 2 of 3 hosts ended", ""),
         ],
     ),
     (

@@ -159,8 +159,10 @@ def test_evidence_and_notes_are_kept() -> None:
     story = Story(plan([["a"]]))
     story.say(EntryKind.EVIDENCE, 0, "a", **EVIDENCE)
     story.write(NewEntry(EntryKind.NOTE, "", {"message": "a webhook failed", "kind": "notify"}))
+    story.write(NewEntry(EntryKind.NOTE, "a", {"message": "its lock is left", "kind": "lock"}))
     line = timeline(story.record, story.entries)
     assert line.host("a").evidence["failed_units"] == ["nginx.service"]
     assert [(one.kind, one.message) for one in line.moments] == [
-        (EntryKind.NOTE, "a webhook failed")
+        (EntryKind.NOTE, "a webhook failed"),
+        (EntryKind.NOTE, "a: its lock is left"),
     ]
