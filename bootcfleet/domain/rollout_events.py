@@ -52,7 +52,13 @@ class JournalEvents:
     def of_rollout(cls, rollout: Rollout) -> Self:
         """The same for one who has the rollout and not its record; make it once, not an entry."""
         waves = [
-            {"number": wave.number, "title": wave.title, "hosts": wave.hosts, "bake": wave.bake}
+            {
+                "number": wave.number,
+                "title": wave.title,
+                "hosts": wave.hosts,
+                "bake": wave.bake,
+                "approve": wave.approve,
+            }
             for wave in rollout.waves
         ]
         at = rollout.began or datetime.min.replace(tzinfo=UTC)
