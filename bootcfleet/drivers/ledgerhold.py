@@ -31,6 +31,13 @@ class Hold(Protocol):
         """Whether it is no longer held, so that somebody else may believe us dead."""
         ...
 
+    def retake(self) -> bool:
+        """Take it again after it was lost; False when somebody else has it by now.
+
+        Raises `FleetError` when the database cannot be reached.
+        """
+        ...
+
 
 class _FileHold:
     """A locked file; it cannot be lost but with the process."""
@@ -40,6 +47,9 @@ class _FileHold:
 
     def lost(self) -> bool:
         return False
+
+    def retake(self) -> bool:
+        return True
 
     def release(self) -> None:
         # Removed while it is still locked: who opens it from now on makes a new one.
@@ -51,10 +61,13 @@ class _FileHold:
 class _SessionHold:
     """A lock of a connection to PostgreSQL."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, db: LedgerDb, name: str, connection: sa.Connection) -> None:
+        self._db, self._name = db, name
         self._connection = connection
 
     def lost(self) -> bool:
+        if self._connection.closed:
+            return True
         try:
             self._connection.exec_driver_sql("SELECT 1")
             self._connection.commit()
@@ -62,10 +75,19 @@ class _SessionHold:
             return True
         return False
 
+    def retake(self) -> bool:
+        self.release()
+        connection = _take_session(self._db, self._name)
+        if connection is None:
+            return False
+        self._connection = connection
+        return True
+
     def release(self) -> None:
         # Not back into the pool: the lock belongs to the session.
         with contextlib.suppress(sa.exc.DBAPIError):
-            self._connection.invalidate()
+            if not self._connection.closed:
+                self._connection.invalidate()
         self._connection.close()
 
 
@@ -84,13 +106,18 @@ _TRIES = 5
 def _take(db: LedgerDb, name: str) -> _FileHold | _SessionHold | None:
     if db.engine.dialect.name == "sqlite":
         return _take_file(_path(db, name))
+    connection = _take_session(db, name)
+    return _SessionHold(db, name, connection) if connection is not None else None
+
+
+def _take_session(db: LedgerDb, name: str) -> sa.Connection | None:
     with db.errors():
         connection = db.engine.connect()
         query = sa.text("SELECT pg_try_advisory_lock(:key)")
         if connection.execute(query, {"key": _key(name)}).scalar():
             connection.exec_driver_sql(_KEEP)
             connection.commit()
-            return _SessionHold(connection)
+            return connection
         connection.close()
         return None
 

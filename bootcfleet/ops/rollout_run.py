@@ -14,12 +14,14 @@ from bootcfleet.domain.rollout import Observation, Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, NewEntry
 from bootcfleet.domain.rollout_replay import apply, record_of, replay
 from bootcfleet.drivers.ledger import Ledger
+from bootcfleet.drivers.ledgerhold import Hold
 from bootcfleet.drivers.rolloutstore import RolloutStore
 from bootcfleet.errors import FleetError, RolloutHaltedError
 from bootcfleet.ops.audit import current_actor, recorder_into
 from bootcfleet.ops.controller import Controller
 from bootcfleet.ops.rollout_book import LedgerBook
 from bootcfleet.ops.rollout_events import RolloutVoice
+from bootcfleet.ops.rollout_patience import PatientBook
 from bootcfleet.ops.rollout_plan import Plan
 from bootcfleet.ops.workers import Workers
 
@@ -62,9 +64,9 @@ def begin_rollout(
     """
     rollout = plan.rollout
     book = office.book(rollout.id)
-    with _held(office, rollout.id):
+    with _held(office, rollout.id) as hold:
         book.create(record_of(rollout, **(more or {})), rollout)
-        return _run(rollout, book, workers, office, checks or {}, dict(plan.observed))
+        return _run(rollout, book, hold, workers, office, checks or {}, dict(plan.observed))
 
 
 def resume_rollout(
@@ -85,7 +87,7 @@ def resume_rollout(
     store = RolloutStore.open(office.ledger.db)
     record = store.record(rollout_id)
     book = office.book(rollout_id)
-    with _held(office, rollout_id):
+    with _held(office, rollout_id) as hold:
         rollout = here(replay(record, store.entries(rollout_id)))
         if rollout.outcome is not None:
             return rollout
@@ -93,11 +95,13 @@ def resume_rollout(
             reason = {"reason": "resumed"}
             made = book.write([NewEntry(EntryKind.UNPAUSED, "", reason)], rollout)
             rollout = apply(rollout, made)
-        return _run(rollout, book, workers(rollout), office, checks(rollout) if checks else {}, {})
+        return _run(
+            rollout, book, hold, workers(rollout), office, checks(rollout) if checks else {}, {}
+        )
 
 
 @contextmanager
-def _held(office: Office, rollout_id: str) -> Iterator[None]:
+def _held(office: Office, rollout_id: str) -> Iterator[Hold]:
     """Nobody else's controller works on the rollout inside of this."""
     store = RolloutStore.open(office.ledger.db)
     with store.hold(rollout_id) as hold:
@@ -106,12 +110,13 @@ def _held(office: Office, rollout_id: str) -> Iterator[None]:
                 f"another controller works on rollout {rollout_id}",
                 hint=f"look on with `bootcfleet rollout watch {rollout_id}`",
             )
-        yield
+        yield hold
 
 
 def _run(
     rollout: Rollout,
     book: LedgerBook,
+    hold: Hold,
     workers: Workers,
     office: Office,
     checks: Mapping[str, tuple[Check, ...]],
@@ -122,7 +127,7 @@ def _run(
     RolloutVoice(office.emit, started).entries(made)
     controller = Controller(
         started,
-        book,
+        PatientBook(book, hold, started.number, emit=office.emit),
         workers,
         emit=office.emit,
         owner=current_actor(),

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,20 @@ def _programs() -> Path:
             pytest.fail("PostgreSQL is not installed; `make test` installs it")
         pytest.skip("PostgreSQL is not installed; `make test` installs it")
     return found[-1].parent
+
+
+#: How the running server is crashed, and started again.
+_control: dict[str, Callable[[], None]] = {}
+
+
+def crash() -> None:
+    """End the server as a crash does: at once, with every connection."""
+    _control["stop"]()
+
+
+def start_again() -> None:
+    """Start it again after `crash`."""
+    _control["start"]()
 
 
 @pytest.fixture(scope="session")
@@ -52,9 +66,14 @@ def postgresql() -> Iterator[str]:
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
     control = [programs / "pg_ctl", "-D", folder / "data", "-w", "-l", folder / "log"]
     as_postgres(*control, "-o", options, "start")
+    _control.update(
+        stop=lambda: as_postgres(*control, "-m", "immediate", "stop"),
+        start=lambda: as_postgres(*control, "-o", options, "start"),
+    )
     try:
         yield f"postgresql://bootcfleet@127.0.0.1:{port}/postgres"
     finally:
+        _control.clear()
         as_postgres(*control, "-m", "immediate", "stop")
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -7,16 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from bootcfleet.domain.rollout_journal import EntryKind
 from bootcfleet.drivers.labimage import push_image
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.rolloutstore import RolloutStore
 from bootcfleet.ops.lab import Lab, LabHost
+from tests.integration.postgresqlserver import crash, start_again
 from tests.integration.test_rollouts_postgresql import checkout, cli, environment, wait_until
 
 pytestmark = pytest.mark.integration
@@ -128,4 +131,52 @@ def test_two_that_resume_at_once(lab: Lab, empty_database: str, tmp_path: Path) 
         (_, err) = said[0 if both[0].returncode else 1]
         assert "another controller" in err or "carried out by" in err or "has ended" in err
     assert [host["reboots"] for host in lab.status()] == [1, 1, 1, 1]
+    store.close()
+
+
+@pytest.mark.parametrize("phase", ["staging", "rebooting"])
+def test_the_database_crashes_during_a_rollout(
+    lab: Lab, empty_database: str, tmp_path: Path, phase: str
+) -> None:
+    """The controller begins nothing while it is away, and goes on when it is back."""
+    here = checkout(tmp_path / "here", empty_database)
+    store = RolloutStore.open_url(empty_database, base=tmp_path)
+    controller = subprocess.Popen(
+        [sys.executable, "-m", "bootcfleet", "fleet", "upgrade", "-i", str(lab.inventory_path),
+         "--yes"],
+        cwd=here, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        wait_until(
+            lambda: any(
+                entry.body.get("phase") == phase
+                for record, _ in store.all()
+                for entry in store.entries(record.id)
+            )
+        )
+        crash()
+        try:
+            time.sleep(2)
+            assert controller.poll() is None
+        finally:
+            start_again()
+        out, _ = controller.communicate(timeout=300)
+    finally:
+        controller.kill()
+        controller.communicate()
+    assert controller.returncode == 0, out
+    assert {str(host["booted"]) for host in lab.status()} == {"1.1"}
+    assert [host["reboots"] for host in lab.status()] == [1, 1, 1, 1]
+    ((record, summary),) = store.all()
+    assert not summary.unfinished
+    phases: dict[str, list[str]] = {}
+    for entry in store.entries(record.id):
+        if entry.kind is EntryKind.HOST:
+            phases.setdefault(entry.host, []).append(str(entry.body["phase"]))
+    for host, seen in phases.items():
+        assert seen.count("updated") == 1, (host, seen)
+    ledger = Ledger.open(empty_database, base=tmp_path)
+    assert ledger.verify() is None
+    assert len(ledger.entries(action="fleet.upgrade.host")) == 4
+    ledger.close()
     store.close()
