@@ -66,4 +66,4 @@ def over_ssh(hosts: Sequence[Host], ask: Callable[[str], str]) -> Fleet:
     def connect(host: Host) -> Executor:
         return SshExecutor(host.name, host.connection, shared)
 
-    return Fleet(hosts, connect)
+    return Fleet(hosts, connect, shared.close)

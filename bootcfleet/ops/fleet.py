@@ -26,11 +26,20 @@ Resolve = Callable[[ImageRef], Resolved]
 
 
 class Fleet:
-    """Hosts and one kept connection for each, opened when it is first needed."""
+    """Hosts and one kept connection for each, opened when it is first needed.
 
-    def __init__(self, hosts: Sequence[Host], connect: Callable[[Host], Executor]) -> None:
+    `on_close` closes what the connections share (those to jump hosts).
+    """
+
+    def __init__(
+        self,
+        hosts: Sequence[Host],
+        connect: Callable[[Host], Executor],
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
         self.hosts = {host.name: host for host in hosts}
         self._connect = connect
+        self._on_close = on_close
         self._executors: dict[str, Executor] = {}
         self._image_checks: dict[str, tuple[Check, ...]] = {}
         self._lock = threading.Lock()
@@ -69,6 +78,7 @@ class Fleet:
             executors = list(self._executors.values())
         for executor in executors:
             executor.close()
+        self._on_close()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -14,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from bootcfleet.domain.inventory import Connection
+from bootcfleet.domain.inventory import Connection, Host
 from bootcfleet.drivers.checkprobe import PROGRAM
 from bootcfleet.drivers.command import CommandResult
 from bootcfleet.drivers.ssh import SshExecutor, SshShared
 from bootcfleet.errors import HostError, HostFault, UsageError
+from bootcfleet.ops.connect import over_ssh
 from tests.integration.opensshd import Sshd, keygen, sign
 from tests.integration.sshworld import Account, World, fault, throwaway_account
 from tests.tools import need, need_root
@@ -548,6 +550,30 @@ def test_proxy_jump_chain_with_include(world: World, tmp_path: Path) -> None:
     finally:
         first.stop()
         second.stop()
+
+
+def test_a_closed_fleet_leaves_no_jump_host(world: World, tmp_path: Path) -> None:
+    """A rollout in pull mode reaches its sample anew for days: nothing of a look may stay."""
+    with start(tmp_path / "first", "127.0.21.7") as first:
+        first.authorize(world.key.with_suffix(".pub"))
+        world.know(first.known_hosts() + world.server.known_hosts())
+        connection = Connection(
+            address=world.server.address,
+            port=world.server.port,
+            user=world.account.name,
+            identity_file=str(world.key),
+            proxy_jump=f"{world.account.name}@{first.address}:{first.port}",
+        )
+        world.config("Host *\n IdentityFile ~/key\n")
+        for look in (1, 2):
+            fleet = over_ssh([Host("web1", connection=connection)], lambda _: "")
+            assert fleet.executor("web1").run(["true"]).ok
+            assert first.log.count("Closing connection to") == look - 1
+            fleet.close()
+            deadline = time.monotonic() + 30
+            while first.log.count("Closing connection to") < look and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert first.log.count("Closing connection to") == look
 
 
 def test_jumps_in_a_circle(world: World) -> None:
