@@ -270,3 +270,22 @@ def test_the_sums_are_right_whatever_happens(events: list[Event]) -> None:
 )
 def test_sizes_and_times_are_short(said: str, meant: str) -> None:
     assert said == meant
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "left"),
+    [
+        (100, 100, 100),  # the same for one host and for two
+        (200, 100, 150),  # a larger wave was faster: nothing is gained by being large
+        (10, 200, 280),  # 190 s a host would leave less than nothing fixed: 210 s for 3 hosts it is
+    ],
+)
+def test_the_time_left_is_never_less_than_nothing_for_a_wave_or_a_host(
+    first: float, second: float, left: float
+) -> None:
+    one = tally()
+    one.take(wave("started", 1), 0)
+    one.take(wave("finished", 1), first)
+    one.take(wave("started", 2), first)
+    one.take(wave("finished", 2), first + second)
+    assert one.seconds_left(first + second) == pytest.approx(left)
