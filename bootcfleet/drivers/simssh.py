@@ -27,6 +27,7 @@ from bootcfleet.domain.faults import Fault
 from bootcfleet.drivers import simshell
 from bootcfleet.drivers.simbootc import Said
 from bootcfleet.drivers.simhost import SimHost
+from bootcfleet.drivers.sshpacket import FleetPacketizer
 from bootcfleet.errors import FleetError
 
 USERS = frozenset({"root", "admin"})
@@ -162,7 +163,8 @@ class _Transport(paramiko.Transport):
     _active_check_timeout = 5
 
     def __init__(self, sock: socket.socket) -> None:
-        super().__init__(sock)
+        # No thread for the time limit of each handshake.
+        super().__init__(sock, packetizer_class=FleetPacketizer)
         self.waiting: list[Callable[[], None]] = []
 
     def _send_user_message(self, data: Any) -> None:

@@ -44,6 +44,7 @@ __all__ = ["SshExecutor", "SshShared"]
 #: fleet for ever (seconds).
 _DEFAULT_TIMEOUT = 300.0
 _OPEN_TIMEOUT = 30.0
+_SESSION_TIMEOUT = 15.0
 
 #: Writes stdin to "$1" with mode "$2": a name that nobody can foresee beside it (the folder may
 #: be writable by others), on the disk before it gets its name, and the name on the disk as well.
@@ -240,8 +241,10 @@ class SshExecutor:
                 self._connected()
                 try:
                     if (transport := self._transport) is not None:
-                        with transport.driven():
-                            return transport, transport.open_session(timeout=_OPEN_TIMEOUT)
+                        return transport, _open(transport)
+                except paramiko.ChannelException as error:
+                    # The connection lives, and may carry other commands.
+                    raise self._lost(f"the server opens no more sessions: {error}") from error
                 except (paramiko.SSHException, EOFError, OSError) as error:
                     # Nothing has been sent: a connection that died unnoticed is made again.
                     fresh = self._transport is not kept
@@ -307,6 +310,23 @@ class SshExecutor:
             ),
             details=text[:-1][-10:],
         )
+
+
+def _open(transport: FleetTransport) -> paramiko.Channel:
+    """A new channel.
+
+    A server has a limit (MaxSessions), and counts a session until it has seen its end: a
+    refusal may pass in a moment.
+    """
+    deadline = time.monotonic() + _SESSION_TIMEOUT
+    while True:
+        try:
+            with transport.driven():
+                return transport.open_session(timeout=_OPEN_TIMEOUT)
+        except paramiko.ChannelException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _line(words: Sequence[str]) -> bytes:

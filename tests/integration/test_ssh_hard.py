@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from bootcfleet.drivers.bootc import BootcHost
 from bootcfleet.drivers.ssh import SshExecutor
 from bootcfleet.drivers.sshpump import PumpedTransport
-from bootcfleet.errors import HostFault
+from bootcfleet.errors import HostError, HostFault
 from tests.integration.opensshd import Sshd, descendants, keygen
 from tests.integration.sshworld import Account, World, fault, throwaway_account
 
@@ -133,6 +134,15 @@ def test_two_commands_at_once_on_one_connection(world: Callable[..., World]) -> 
     executor.close()
 
 
+def test_more_commands_than_sessions(world: Callable[..., World]) -> None:
+    # The server refuses the third at once: it waits its turn, and nobody else suffers.
+    executor = world("127.0.22.9", "MaxSessions 2").executor()
+    with ThreadPoolExecutor(6) as pool:
+        said = list(pool.map(lambda n: executor.run(["echo", str(n)]).stdout, range(30)))
+    assert said == [f"{n}\n" for n in range(30)]
+    executor.close()
+
+
 def test_a_host_that_hangs_is_noticed(world: Callable[..., World]) -> None:
     made = world("127.0.22.6")
     made.config("Host *\n ServerAliveInterval 1\n ServerAliveCountMax 2\n")
@@ -159,6 +169,50 @@ def test_a_host_that_hangs_is_noticed(world: Callable[..., World]) -> None:
     assert "sign of life" in error.message
     kept = transport_of(idle)
     assert until(lambda: not kept.is_active())
+
+
+def test_a_key_that_changes_with_a_reboot_is_refused(world: Callable[..., World]) -> None:
+    made = world("127.0.22.7")
+    executor = made.executor()
+    assert executor.run(["true"]).ok
+    made.server.stop()
+    for key in made.server.host_keys:
+        for path in (key, key.with_suffix(".pub")):
+            path.unlink()
+    made.server.start()
+    error = fault(lambda: executor.run(["touch", str(made.account.folder / "reached")]))
+    assert error.fault is HostFault.HOST_KEY_CHANGED
+    assert not error.transient
+    assert "ssh-keygen" in str(error.hint)
+    assert not (made.account.folder / "reached").exists()
+    # Neither does waiting for a boot go on with another machine.
+    host = BootcHost(executor, "web1")
+    with pytest.raises(HostError) as caught:
+        host.wait_for_boot("another", 60, sleep=time.sleep, monotonic=time.monotonic)
+    assert caught.value.fault is HostFault.HOST_KEY_CHANGED
+
+
+def test_five_hundred_at_once(world: Callable[..., World], account: Account) -> None:
+    made = world("127.0.22.8", "MaxStartups 1000", "LogLevel ERROR")
+    shared = made.shared()
+    executors = [SshExecutor(f"web{n}", made.connection(), shared) for n in range(500)]
+    with ThreadPoolExecutor(50) as pool:
+        said = list(
+            pool.map(lambda one: one[1].run(["echo", str(one[0])]).stdout, enumerate(executors))
+        )
+        assert said == [f"{n}\n" for n in range(500)]
+        assert threading.active_count() < 60, "no thread for a connection"
+        # All of them are there at once, and each still answers.
+        assert all(transport_of(executor).is_active() for executor in executors)
+        again = list(pool.map(lambda executor: executor.run(["id", "-un"]).stdout, executors))
+    assert set(again) == {f"{account.name}\n"}
+    # The machine behind them goes: every one is noticed, none is taken for another.
+    made.server.stop()
+    assert until(lambda: not any(transport_of(one).is_active() for one in executors))
+    with ThreadPoolExecutor(50) as pool:
+        errors = list(pool.map(lambda one: fault(lambda: one.run(["true"])), executors))
+    assert {error.fault for error in errors} == {HostFault.UNREACHABLE}
+    assert [error.host for error in errors] == [f"web{n}" for n in range(500)]
 
 
 def descendants_of(server: Sshd) -> list[int]:
