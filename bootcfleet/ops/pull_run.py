@@ -6,6 +6,7 @@ in the journal before the tag moves; after a crash the channel's history says wh
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Mapping
@@ -96,7 +97,8 @@ class PullRun:
         except RolloutTakenError:
             raise
         except FleetError as error:
-            self._append(NewEntry(EntryKind.STOPPED, body={"reason": error.message}))
+            with contextlib.suppress(FleetError):
+                self._append(NewEntry(EntryKind.STOPPED, body={"reason": error.message}))
             raise
 
     def _mirror(self) -> None:
@@ -109,10 +111,12 @@ class PullRun:
     def _step(self) -> bool:
         """One look, one decision, one act; whether the rollout is finished."""
         channels = self.tools.channels
-        if self.held.lost():
+        # A database that was restarted ends the lock with its connection, and not the rollout.
+        if self.held.lost() and not self.held.retake():
             raise RolloutTakenError(
-                "the connection to the ledger was lost",
-                hint=f"bootcfleet rollout resume {self.id}",
+                "the connection to the ledger was lost, and another controller has taken the "
+                f"rollout {self.id} up",
+                hint=f"follow it: bootcfleet rollout watch {self.id}",
             )
         recover(channels)
         self._read()
@@ -265,7 +269,10 @@ class PullRun:
         while seconds > 0:
             self.tools.sleep(min(seconds, _ATTENTION))
             seconds -= _ATTENTION
-            news = self.tools.store.entries(self.id, after=last)
+            try:
+                news = self.tools.store.entries(self.id, after=last)
+            except FleetError:
+                continue  # the next look says what is the matter with the ledger
             if any(entry.kind in REQUESTS for entry in news):
                 return
 
