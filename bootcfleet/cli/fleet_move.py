@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from bootcfleet.cli.fleet_options import Pace, Running, Selection
+from bootcfleet.cli.fleet_options import Asking, Failing, Pace, Running, Selection
 from bootcfleet.cli.fleet_run import selected
 from bootcfleet.cli.fleet_view import plan_json, rollout_json, show_plan, show_rollout
 from bootcfleet.cli.output import Output, ask_secret
@@ -45,11 +45,14 @@ class Move:
     apply_staged: bool = False
 
 
-def policy_of(loaded: LoadedProject | None, pace: Pace) -> RolloutPolicy:
+def policy_of(
+    loaded: LoadedProject | None, pace: Pace, failing: Failing | None = None
+) -> RolloutPolicy:
     """The policy that is named, or the default, with the options laid over it.
 
     Raises `UsageError`.
     """
+    failing = failing or Failing()
     return with_overrides(
         choose_policy(loaded, pace.policy),
         canary=pace.canary,
@@ -61,19 +64,26 @@ def policy_of(loaded: LoadedProject | None, pace: Pace) -> RolloutPolicy:
         offline=pace.offline,
         retries=pace.retries,
         boot_timeout=pace.boot_timeout,
-        on_failure=pace.on_failure,
-        on_halt=pace.on_halt,
+        on_failure="leave" if failing.no_revert else failing.on_failure,
+        on_halt=failing.on_halt,
         soft_reboot=pace.soft_reboot,
-        windows=pace.windows,
+        windows=not pace.ignore_windows,
     )
 
 
-def move(what: Move, selection: Selection, pace: Pace, running: Running) -> int:
+def move(
+    what: Move,
+    selection: Selection,
+    pace: Pace,
+    running: Running,
+    asking: Asking,
+    failing: Failing | None = None,
+) -> int:
     """Plan, show, confirm, carry out, report; the exit code."""
-    output = Output(as_json=running.as_json)
+    output = Output(as_json=asking.as_json)
     target = ImageRef.parse(what.image) if what.image else None
     loaded, hosts = selected(selection)
-    policy = policy_of(loaded, pace)
+    policy = policy_of(loaded, pace, failing)
     with closing(connect.over_ssh(hosts, ask_secret)) as fleet, RegistryClient() as client:
         now = datetime.now(UTC)
         plan = plan_rollout(
@@ -92,13 +102,13 @@ def move(what: Move, selection: Selection, pace: Pace, running: Running) -> int:
             actor=current_actor(),
         )
         checks = _checks(loaded, plan, fleet)
-        _show(output, plan, checks, dry_run=running.dry_run)
+        _show(output, plan, checks, dry_run=asking.dry_run)
         bad = plan.rollout.count(HostPhase.REFUSED, HostPhase.DEFERRED) > 0
-        if running.dry_run or not plan.moving:
+        if asking.dry_run or not plan.moving:
             return ExitCode.FAILED if bad else ExitCode.DONE
-        _acknowledge(output, plan, running)
+        _acknowledge(output, plan, asking)
         noun = "host" if len(plan.moving) == 1 else "hosts"
-        output.confirm(f"{what.operation} {len(plan.moving)} {noun}?", yes=running.yes)
+        output.confirm(f"{what.operation} {len(plan.moving)} {noun}?", yes=asking.yes)
         end = _carry_out(output, loaded, plan, fleet, checks, running)
     return report(output, end)
 
@@ -135,13 +145,13 @@ def _carry_out(
         )
 
 
-def _acknowledge(output: Output, plan: Plan, running: Running) -> None:
+def _acknowledge(output: Output, plan: Plan, asking: Asking) -> None:
     """What is not to be done by mistake is asked for by name, even with --yes."""
     moving = set(plan.moving)
     for one in plan.preflight.confirmations:
-        if one.rule in running.accept or not moving.intersection(one.hosts):
+        if one.rule in (asking.accept or ()) or not moving.intersection(one.hosts):
             continue
-        if running.yes or output.as_json or not sys.stdin.isatty():
+        if asking.yes or output.as_json or not sys.stdin.isatty():
             raise UsageError(
                 f"{one.text}",
                 hint=f"if that is meant, add --accept {one.rule}",

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from bootcfleet.cli.output import DryRunFlag, JsonFlag, YesFlag
+
 InventoryFile = Annotated[
     Path | None,
     typer.Option(
@@ -208,31 +210,44 @@ class Selection:
 class Pace:
     """The options that say how a rollout goes; None leaves it to the policy."""
 
-    policy: str | None = None
-    canary: str | None = None
-    batch: str | None = None
-    success: str | None = None
-    bake: str | None = None
-    max_failures: str | None = None
-    max_unavailable: str | None = None
-    offline: str | None = None
-    retries: int | None = None
-    boot_timeout: float | None = None
-    on_failure: str | None = None
-    on_halt: str | None = None
-    soft_reboot: str | None = None
-    windows: bool = True
+    policy: PolicyName = None
+    canary: Canary = None
+    batch: Batch = None
+    success: Success = None
+    bake: Bake = None
+    max_failures: MaxFailures = None
+    max_unavailable: MaxUnavailable = None
+    offline: Offline = None
+    retries: Retries = None
+    boot_timeout: BootTimeout = None
+    soft_reboot: SoftReboot = None
+    ignore_windows: IgnoreWindows = False
+
+
+@dataclass(frozen=True)
+class Failing:
+    """The options that say what a failure leads to, of rollouts that move hosts forward."""
+
+    on_failure: OnFailure = None
+    no_revert: NoRevert = False
+    on_halt: OnHalt = None
 
 
 @dataclass(frozen=True)
 class Running:
     """The options that say how the controller works."""
 
-    parallel: int = 50
-    metrics_file: Path | None = None
-    metrics_listen: str | None = None
-    executor: str | None = None
-    accept: tuple[str, ...] = ()
-    dry_run: bool = False
-    yes: bool = False
-    as_json: bool = False
+    parallel: Parallel = 50
+    executor: ExecutorAt = None
+    metrics_file: MetricsFile = None
+    metrics_listen: MetricsListen = None
+
+
+@dataclass(frozen=True)
+class Asking:
+    """The options that say what is asked before, and how it is printed."""
+
+    accept: Accept = None
+    dry_run: DryRunFlag = False
+    yes: YesFlag = False
+    as_json: JsonFlag = False

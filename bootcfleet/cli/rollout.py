@@ -10,6 +10,7 @@ import typer
 
 from bootcfleet.cli import rollout_pull
 from bootcfleet.cli.fleet_options import (
+    Asking,
     ExecutorAt,
     MetricsFile,
     MetricsListen,
@@ -173,15 +174,9 @@ def resume(
     """
     from bootcfleet.cli.rollout_resume import run_resume
 
-    running = Running(
-        parallel,
-        metrics_file,
-        metrics_listen,
-        executor,
-        yes=yes,
-        as_json=as_json,
-    )
-    code = run_resume(rollout, reason, inventory, running)
+    running = Running(parallel, executor, metrics_file, metrics_listen)
+    asking = Asking(yes=yes, as_json=as_json)
+    code = run_resume(rollout, reason, inventory, running, asking)
     raise typer.Exit(code)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bootcfleet.cli.fleet_move import report
-from bootcfleet.cli.fleet_options import Running
+from bootcfleet.cli.fleet_options import Asking, Running
 from bootcfleet.cli.output import Output, ask_secret
 from bootcfleet.cli.rollout_desk import desk
 from bootcfleet.cli.rollout_run import ask
@@ -44,9 +44,10 @@ def run_resume(
     reason: str,
     inventory: Path | None,
     running: Running,
+    asking: Asking,
 ) -> int:
     """Let a living controller go on, or be the controller from here on; the exit code."""
-    as_json, yes = running.as_json, running.yes
+    as_json, yes = asking.as_json, asking.yes
     output = Output(as_json=as_json)
     loaded = find_project()
     with open_rollouts(loaded) as rollouts:
