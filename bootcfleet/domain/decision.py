@@ -57,8 +57,12 @@ def judge_checks(
     rollout: Rollout, host: str, seen: Observation, failures: tuple[str, ...]
 ) -> HostState:
     """The state of a host whose health checks have run; `failures` names those that failed."""
-    state = rollout.state(host)
-    if state.phase is HostPhase.REVERTING:
+    state, target = rollout.state(host), rollout.targets[host]
+    reverting = state.phase is HostPhase.REVERTING
+    if seen.booted not in ({target.before} if reverting else target.accepted):
+        # It has left that deployment while it was checked (greenboot, somebody else): look again.
+        return replace(state, tries=0, not_before=None)
+    if reverting:
         return _judge_back(state, seen, failures)
     if not failures:
         return ended(state, HostPhase.UPDATED, f"runs {short(seen.booted)}, healthy")

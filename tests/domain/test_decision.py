@@ -135,10 +135,11 @@ def test_a_healthy_host_is_updated_and_a_sick_one_goes_back() -> None:
 
 @pytest.mark.parametrize("operation", [Operation.ROLLBACK, Operation.REBOOT])
 def test_after_a_rollback_nothing_goes_forward_again(operation: Operation) -> None:
-    sick = judge_checks(rollout(operation), "h", seen("boot-1", NEW, rollback=OLD), ("sick",))
+    now = seen("boot-1", NEW if operation is Operation.ROLLBACK else OLD, rollback=OLD)
+    sick = judge_checks(rollout(operation), "h", now, ("sick",))
     assert sick.then is HostPhase.FAILED
     plan = replace(rollout(operation), states={"h": sick}, evidence={"h": {}})
-    action = decide(plan, "h", seen("boot-1", NEW, rollback=OLD))
+    action = decide(plan, "h", now)
     assert action.state.phase is HostPhase.FAILED
     assert action.state.down
 
@@ -178,3 +179,16 @@ def test_what_becomes_of_a_sick_host_is_the_policys(
     plan = replace(plan, states={"h": sick}, evidence={"h": {}})
     action = decide(plan, "h", seen("boot-1", NEW, rollback=OLD, rollback_queued=True))
     assert (action.kind, action.state.phase) == (kind, phase)
+
+
+def test_a_host_that_leaves_the_new_deployment_while_it_is_checked_is_not_updated() -> None:
+    checking = HostState(HostPhase.CHECKING)
+    plan = replace(rollout(), states={"h": checking})
+    after = judge_checks(plan, "h", seen("boot-2", OLD, rollback=NEW), ())
+    assert after == checking
+    plan = replace(plan, evidence={"h": {}})
+    action = decide(plan, "h", seen("boot-2", OLD, rollback=NEW))
+    assert (action.kind, action.state.phase) == (ActionKind.CONCLUDE, HostPhase.FAILED)
+    back = replace(REVERTING, fault=None)
+    plan = replace(plan, states={"h": back})
+    assert judge_checks(plan, "h", seen("boot-2", NEW), ()) == back
