@@ -75,6 +75,8 @@ class Sshd:
     settings: Sequence[str] = ()
     key_types: Sequence[str] = ("ed25519",)
     port: int = 0
+    #: Words before sshd's own: `ip netns exec NAME`.
+    prefix: Sequence[str] = ()
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -141,7 +143,7 @@ class Sshd:
         config.write_text("\n".join(lines) + "\n")
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [need("sshd"), "-D", "-e", "-f", str(config)],
+                [*self.prefix, need("sshd"), "-D", "-e", "-f", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
