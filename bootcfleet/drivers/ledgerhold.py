@@ -59,14 +59,14 @@ class _FileHold:
 
 
 class _SessionHold:
-    """A lock of a connection to PostgreSQL."""
+    """A lock of a connection to PostgreSQL; `pid` is that of the server's process for it."""
 
-    def __init__(self, db: LedgerDb, name: str, connection: sa.Connection) -> None:
+    def __init__(self, db: LedgerDb, name: str, connection: sa.Connection, pid: int) -> None:
         self._db, self._name = db, name
-        self._connection = connection
+        self._connection, self._pid = connection, pid
 
     def lost(self) -> bool:
-        if self._connection.closed:
+        if self._connection.closed or self._connection.invalidated:
             return True
         try:
             self._connection.exec_driver_sql("SELECT 1")
@@ -77,16 +77,26 @@ class _SessionHold:
 
     def retake(self) -> bool:
         self.release()
-        connection = _take_session(self._db, self._name)
-        if connection is None:
+        taken = _take_session(self._db, self._name)
+        if taken is None:
+            if _holder(self._db, self._name) == self._pid:
+                raise FleetError(
+                    f"the ledger {self._db.where} has not noticed yet that our connection is gone",
+                    hint="it does within a minute",
+                )
             return False
-        self._connection = connection
+        self._connection, self._pid = taken
         return True
 
     def release(self) -> None:
-        # Not back into the pool: the lock belongs to the session.
+        with contextlib.suppress(sa.exc.DBAPIError):
+            if not (self._connection.closed or self._connection.invalidated):
+                # At once, and not when the server sees that the session has ended.
+                self._connection.execute(_UNLOCK, {"key": _key(self._name)})
+                self._connection.commit()
         with contextlib.suppress(sa.exc.DBAPIError):
             if not self._connection.closed:
+                # Not back into the pool: its settings are a holder's.
                 self._connection.invalidate()
         self._connection.close()
 
@@ -99,6 +109,15 @@ _KEEP = (
     "('idle_session_timeout', '0')) AS wanted (name, value) JOIN pg_settings USING (name)"
 )
 
+_LOCK = sa.text("SELECT pg_try_advisory_lock(:key)")
+_UNLOCK = sa.text("SELECT pg_advisory_unlock(:key)")
+# The server shows the two halves of a key of 64 bits, with objsubid 1.
+_WHO = sa.text(
+    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+    "AND classid::bigint = :high AND objid::bigint = :low"
+)
+
 #: How often a locked file is tried: who only looks (`held`) has it for microseconds.
 _TRIES = 5
 
@@ -106,20 +125,28 @@ _TRIES = 5
 def _take(db: LedgerDb, name: str) -> _FileHold | _SessionHold | None:
     if db.engine.dialect.name == "sqlite":
         return _take_file(_path(db, name))
-    connection = _take_session(db, name)
-    return _SessionHold(db, name, connection) if connection is not None else None
+    taken = _take_session(db, name)
+    return _SessionHold(db, name, *taken) if taken is not None else None
 
 
-def _take_session(db: LedgerDb, name: str) -> sa.Connection | None:
+def _take_session(db: LedgerDb, name: str) -> tuple[sa.Connection, int] | None:
     with db.errors():
         connection = db.engine.connect()
-        query = sa.text("SELECT pg_try_advisory_lock(:key)")
-        if connection.execute(query, {"key": _key(name)}).scalar():
+        if connection.execute(_LOCK, {"key": _key(name)}).scalar():
+            pid = int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
             connection.exec_driver_sql(_KEEP)
             connection.commit()
-            return connection
+            return connection, pid
         connection.close()
         return None
+
+
+def _holder(db: LedgerDb, name: str) -> int | None:
+    """The server's process that has the lock `name`, or None."""
+    key = _key(name) & 0xFFFF_FFFF_FFFF_FFFF
+    with db.read() as connection:
+        found = connection.execute(_WHO, {"high": key >> 32, "low": key & 0xFFFF_FFFF}).scalar()
+        return None if found is None else int(found)
 
 
 def _path(db: LedgerDb, name: str) -> Path:
@@ -179,16 +206,7 @@ def held(db: LedgerDb, name: str) -> bool:
         finally:
             os.close(descriptor)
         return False
-    key = _key(name) & 0xFFFF_FFFF_FFFF_FFFF
-    # The server shows the two halves of a key of 64 bits, with objsubid 1.
-    query = sa.text(
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
-        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
-        "AND classid::bigint = :high AND objid::bigint = :low"
-    )
-    with db.read() as connection:
-        found = connection.execute(query, {"high": key >> 32, "low": key & 0xFFFF_FFFF}).scalar()
-        return bool(found)
+    return _holder(db, name) is not None
 
 
 @contextmanager

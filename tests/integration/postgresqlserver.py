@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -94,3 +95,12 @@ def empty_database(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 _numbers = itertools.count()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait for what comes true by itself; a minute is an error."""
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.1)
+    pytest.fail("it never came true")

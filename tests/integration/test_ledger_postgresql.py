@@ -13,14 +13,14 @@ import sqlalchemy as sa
 
 from bootcfleet.domain.audit import AuditEntry
 from bootcfleet.domain.channel import Intent, check_history
-from bootcfleet.drivers import ledgerdb
+from bootcfleet.drivers import ledgerdb, ledgerhold
 from bootcfleet.drivers.channelstore import ChannelStore, ChannelTakenError
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.ledgerhold import hold
 from bootcfleet.errors import FleetError
 from tests.drivers.test_channelstore import NOW
 from tests.drivers.test_channelstore import move as a_move
-from tests.integration.postgresqlserver import PASSWORD
+from tests.integration.postgresqlserver import PASSWORD, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -208,6 +208,8 @@ def test_channels(empty_database: str, tmp_path: Path) -> None:
                 )
             )
         assert held.lost()
+        # The server tells the client first, and lets go of its locks then.
+        wait_until(lambda: not ledgerhold.held(other.db, "t1"))
         with hold(other.db, "t1") as again:
             assert again is not None
     with hold(other.db, "t1") as again:

@@ -19,8 +19,8 @@ from bootcfleet.drivers.labimage import push_image
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.rolloutstore import RolloutStore
 from bootcfleet.ops.lab import Lab, LabHost
-from tests.integration.postgresqlserver import crash, start_again
-from tests.integration.test_rollouts_postgresql import checkout, cli, environment, wait_until
+from tests.integration.postgresqlserver import crash, start_again, wait_until
+from tests.integration.test_rollouts_postgresql import checkout, cli, environment
 
 pytestmark = pytest.mark.integration
 

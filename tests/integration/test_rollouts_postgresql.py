@@ -7,8 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,10 +15,12 @@ import sqlalchemy as sa
 
 from bootcfleet.domain.rollout_journal import EntryKind, NewEntry
 from bootcfleet.drivers.ledger import Ledger
+from bootcfleet.drivers.ledgerhold import _SessionHold
 from bootcfleet.drivers.rolloutstore import RolloutStore, RolloutTakenError
+from bootcfleet.errors import FleetError
 from bootcfleet.ops.audit import current_actor
 from tests.drivers.test_rolloutstore import ID, NOW, a_host, a_record, append, kill_appenders
-from tests.integration.postgresqlserver import PASSWORD
+from tests.integration.postgresqlserver import PASSWORD, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -134,7 +135,7 @@ def test_who_holds_a_rollout(store: RolloutStore, empty_database: str, tmp_path:
                 )
             )
         assert mine.lost()
-        assert not other.held(ID)
+        wait_until(lambda: not other.held(ID))
         # The connection is gone and another takes it up: the first one writes no more.
         (first,) = append(store, NewEntry(EntryKind.STARTED, body={"controller": "one"}))
         with other.hold(ID) as theirs:
@@ -151,7 +152,8 @@ def test_a_dead_machine_is_noticed_within_a_minute(
 ) -> None:
     """On both sides; the server's own settings are of two hours, and may end idle sessions."""
     with store.hold(ID) as held:
-        connection = held._connection  # type: ignore[union-attr]
+        assert isinstance(held, _SessionHold)
+        connection = held._connection
         names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count",
                  "idle_session_timeout")  # fmt: skip
         found = [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in names]
@@ -163,6 +165,57 @@ def test_a_dead_machine_is_noticed_within_a_minute(
         told = connection.connection.driver_connection.info.get_parameters()
         assert (told["keepalives_idle"], told["keepalives_interval"]) == ("5", "10")
     own.close()
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_lock_that_was_lost_is_taken_again(
+    store: RolloutStore, empty_database: str, tmp_path: Path, taken: bool
+) -> None:
+    """Unless somebody else has it by then; letting go of what was lost harms nobody."""
+    other = RolloutStore.open_url(empty_database, base=tmp_path)
+    with store.hold(ID) as mine:
+        assert mine is not None
+        with other.db.engine.connect() as connection:
+            connection.execute(
+                sa.text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
+        assert mine.lost()
+        assert mine.lost()
+        wait_until(lambda: not other.held(ID))
+        if taken:
+            with other.hold(ID) as theirs:
+                assert theirs is not None
+                assert not mine.retake()
+                assert mine.lost()
+                assert not mine.retake()
+                assert not theirs.lost()
+        else:
+            assert mine.retake()
+            assert not mine.lost()
+            assert other.held(ID)
+    assert not other.held(ID)
+    other.close()
+
+
+def test_a_server_that_has_not_noticed_yet(
+    store: RolloutStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network broke, and the server still has our own dead session: nobody else's."""
+    with store.hold(ID) as mine:
+        assert isinstance(mine, _SessionHold)
+        dead = mine._connection
+        monkeypatch.setattr(mine, "release", lambda: None)
+        with pytest.raises(FleetError, match="has not noticed yet that our connection is gone"):
+            mine.retake()
+        assert store.held(ID)
+        monkeypatch.undo()
+        assert mine.retake()
+        assert dead.closed
+        assert not mine.lost()
+    assert not store.held(ID)
 
 
 def test_a_hold_of_one_database_is_not_that_of_another(
@@ -358,11 +411,3 @@ def test_a_controller_that_is_killed_is_seen_from_another_machine(
         "left behind by its controller ctl7 (process 4711), which is gone: "
         f"bootcfleet rollout resume {ID}"
     )
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if true():
-            return
-        time.sleep(0.1)
-    pytest.fail("it never came true")
