@@ -97,6 +97,18 @@ class _Pass:
                 pass
             else:
                 self._sort(decide(self.rollout, host, self.world.seen.get(host)), may_reboot)
+        self._say_offline()
+
+    def _say_offline(self) -> None:
+        """Which hosts the rollout stays open for."""
+        away = self.rollout.count(HostPhase.DEFERRED)
+        deadline = self._offline_deadline()
+        if away and deadline > self.now and self.rollout.halted is None:
+            noun = "host" if away == 1 else "hosts"
+            until = deadline.isoformat(timespec="minutes")
+            self.waiting["offline"] = Waiting(
+                f"{away} {noun} offline", f"taken in when they return, until {until}"
+            )
 
     def waves(self) -> None:
         """The wave that is under way, and the start of the next one."""
@@ -279,8 +291,8 @@ class _Pass:
                 found = HostState(HostPhase.REBOOTING, "came back late", drained=state.drained)
             self.entries.append(host_entry(host, found))
             return
-        again = self.world.looked.get(host, self.now) + _seconds(LOOK_AGAIN)
-        if again <= self.now:
+        looked = self.world.looked.get(host)
+        if looked is None or looked + _seconds(LOOK_AGAIN) <= self.now:
             self.later.append(Action(ActionKind.OBSERVE, host, "it did not come back", state))
 
     def _given_up(self, host: str, state: HostState) -> bool:

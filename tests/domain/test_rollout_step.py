@@ -171,3 +171,26 @@ def test_the_other_operations(operation: Operation, kill_rate: float) -> None:
     wanted = NEW if operation is Operation.ROLLBACK else OLD
     assert {host.booted for host in done.hosts.values()} == {wanted}
     assert {host.boots for host in done.hosts.values()} == {1}
+
+
+def test_a_resumed_rollout_looks_for_a_host_that_was_lost_before() -> None:
+    fakes = {"h0": FakeHost("h0"), "h1": FakeHost("h1")}
+    fakes["h0"].faults = {ActionKind.CONCLUDE: [HostFault.DID_NOT_RETURN]}
+    budgets = Budgets(max_failures=Limit(1), max_unavailable=Limit(1))
+    policy = RolloutPolicy(
+        canary=None, batch=Limit(2), budgets=budgets, timeouts=Timeouts(offline=9999)
+    )
+    done = play(2, policy, fakes=fakes)
+    killed: list[bool] = []
+
+    def tick(now: Play) -> None:
+        if fakes["h0"].lost and not killed:
+            killed.append(True)
+            now.kill()
+            fakes["h0"].lost = False
+            fakes["h0"].faults.clear()
+
+    done.on_tick = tick
+    assert done.run().outcome == "done"
+    assert set(phases(done).values()) == {HostPhase.UPDATED}
+    assert {host.boots for host in done.hosts.values()} == {1}
