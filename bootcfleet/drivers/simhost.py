@@ -163,6 +163,7 @@ class SimHost:
             if self.has(Fault.TIMER_ACTIVE) or self.has(Fault.TIMER_MOVES):
                 self.timer.enabled = self.timer.active = False
             self._lock_until = 0.0
+            self._started_at = min(self._started_at, self._up_at)
             self.faults.clear()
         with self.healed:
             self.healed.notify_all()
@@ -308,7 +309,7 @@ class SimHost:
                 self._note_booted(seconds)
             if new is not None and self.has(Fault.GREENBOOT_ROLLS_BACK):
                 # Its checks take a while, in which SSH is there and systemd still starts.
-                self._started_at = self._up_at + self.greenboot_seconds
+                self._started_at = float("inf")
                 self._in(seconds + self.greenboot_seconds, lambda: self._greenboot_gives_up(new))
         self.on_reboot()
 
@@ -361,6 +362,7 @@ class SimHost:
         """The second reboot: the host's own, back to where it came from."""
         with self.lock:
             if self.booted is not failed or not self.has(Fault.GREENBOOT_ROLLS_BACK):
+                self._started_at = min(self._started_at, time.monotonic())
                 return
             if self.rollback is not None:
                 self.booted, self.rollback = self.rollback, self.booted

@@ -18,7 +18,7 @@ from bootcfleet.domain.check import Check, Mode, Outcome
 from bootcfleet.domain.event import Emit, Event, ignore
 from bootcfleet.domain.image import Resolved
 from bootcfleet.domain.inventory import Host
-from bootcfleet.domain.judgement import HostReply, Problem, backoff
+from bootcfleet.domain.judgement import OFFLINE, HostReply, Problem, backoff
 from bootcfleet.domain.outcome import explain
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.domain.rollout import HostPhase, Observation, Operation, Target
@@ -144,7 +144,7 @@ class _Work:
                 return observation(self.bootc.facts())
             except HostError as error:
                 if not error.transient or self.around.monotonic() >= deadline:
-                    if patient and error.transient:
+                    if patient and error.fault in OFFLINE:
                         raise HostError(
                             self.name,
                             HostFault.DID_NOT_RETURN,
