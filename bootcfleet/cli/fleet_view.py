@@ -67,7 +67,12 @@ def show_rollout(output: Output, rollout: Rollout) -> None:
     """How it ended: a row for each host that did not simply succeed, and the sums."""
     names = (*rollout.targets, *(n for n in rollout.states if n not in rollout.targets))
     fine = {HostPhase.UPDATED, HostPhase.UNCHANGED, HostPhase.SKIPPED}
-    odd = [(name, rollout.state(name)) for name in names if rollout.state(name).phase not in fine]
+    odd = [
+        (name, state)
+        for name in names
+        for state in [rollout.state(name)]
+        if state.phase not in fine or (state.phase is HostPhase.UPDATED and state.fault is not None)
+    ]
     if odd:
         output.table(
             ["HOST", "RESULT", "WHY"],

@@ -10,7 +10,7 @@ from typing import Any
 from bootcfleet.cli.output import Output
 from bootcfleet.domain.hostevidence import HostEvidence
 from bootcfleet.domain.plaintext import one_line
-from bootcfleet.domain.rollout import HostPhase, Rollout
+from bootcfleet.domain.rollout import HostPhase, HostState, Rollout
 from bootcfleet.domain.rollout_journal import (
     EntryKind,
     JournalEntry,
@@ -215,7 +215,7 @@ def show_rollout(output: Output, found: Look, waits: Sequence[str]) -> None:
         ],
     )
     waves = waves_of(rollout)
-    odd = [name for name in rollout.names if rollout.state(name).phase not in _QUIET]
+    odd = [name for name in rollout.names if _odd(rollout.state(name))]
     if odd:
         output.table(
             ["HOST", "WAVE", "PHASE", "MESSAGE"],
@@ -232,6 +232,12 @@ def show_rollout(output: Output, found: Look, waits: Sequence[str]) -> None:
     for name in odd:
         for line in told_lines(rollout, name)[:_FEW]:
             output.line(f"  {name}: {line}")
+
+
+def _odd(state: HostState) -> bool:
+    """Whether people should look: it is under way, did not end well, or could not go back."""
+    left = state.phase is HostPhase.UPDATED and state.fault is not None
+    return state.phase not in _QUIET or left
 
 
 def show_host(output: Output, found: Look, name: str) -> None:

@@ -221,6 +221,9 @@ class _Fold:
         for name, state in self._states.items():
             if state.phase is HostPhase.SKIPPED:
                 self._states[name] = HostState(HostPhase.DEFERRED, "to be tried again")
+            elif state.phase is HostPhase.UPDATED and state.fault is not None:
+                # It could not go back; should the rollout halt once more, it is its turn again.
+                self._states[name] = replace(state, fault=None)
         self._change(halted=None, unwind=False, outcome=None)
 
     def _change(self, **values: Any) -> None:

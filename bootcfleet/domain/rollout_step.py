@@ -61,6 +61,7 @@ class _Pass:
         self.waiting: dict[str, Waiting] = {}
         self.wake: datetime | None = None
         self.blocked: list[str] = []
+        self.kept: dict[str, str] = {}
         self.budget = Budget(rollout.policy.budgets, tuple(rollout.hosts.values()))
         self._windows: dict[str | None, bool] = {}
         for host, state in rollout.states.items():
@@ -129,6 +130,8 @@ class _Pass:
         rollout = self.rollout
         open_ = [host for host in rollout.names if not rollout.state(host).ended]
         if not open_:
+            if self._waits_to_go_back():
+                return
             waves_done = all(
                 rollout.wave_state(wave.number).phase is WavePhase.DONE for wave in rollout.waves
             )
@@ -235,7 +238,7 @@ class _Pass:
 
     def _ended(self, host: str, state: HostState) -> None:
         """A host that has ended may still have to go back, or to be looked for."""
-        if state.phase is HostPhase.UPDATED and self.rollout.unwind:
+        if self._goes_back(state):
             self._unwind(host, state)
         elif state.down and state.fault is HostFault.DID_NOT_RETURN:
             self._look_for(host, state)
@@ -249,25 +252,52 @@ class _Pass:
             self.urgent.append(Action(ActionKind.OBSERVE, host, "the rollout goes back", state))
             return
         if not self._in_window(host):
+            self.kept[host] = self.waiting["window"].why
             return
         why = self.budget.reboot_blocked(host)
         if why is not None:
             self.waiting.setdefault(why, Waiting("reboots", why))
+            self.kept[host] = why
             return
         self.budget.rebooting(host)
         self.entries.append(
             host_entry(host, going_back(state, seen, "the rollout halted and goes back"))
         )
 
+    def _goes_back(self, state: HostState) -> bool:
+        """Whether a host was updated well, and is still to go back with the others."""
+        left = state.phase is HostPhase.UPDATED and state.fault is not HostFault.NO_ROLLBACK
+        return self.rollout.unwind and left
+
+    def _waits_to_go_back(self) -> bool:
+        """Whether hosts that go back wait for a window or a budget.
+
+        One that waits for what does not come stays as it is, and says so: the others may have
+        their turn, and the rollout its end.
+        """
+        for host, why in self.kept.items():
+            hopeless = self._stuck() if self._in_window(host) else self.wake is None
+            if not hopeless:
+                continue
+            state = self.rollout.state(host)
+            message = f"{state.message}; not taken back: {why}"
+            kept = replace(state, message=message, fault=HostFault.NO_ROLLBACK)
+            self.entries.append(host_entry(host, kept))
+        if self.kept and self.now < self._offline_deadline():
+            self._wake(self._offline_deadline())
+        return bool(self.kept)
+
     def _wave_to_unwind(self) -> int:
         """The newest wave that has hosts to go back, or 0: then it is those of none."""
         if not hasattr(self, "_unwinding"):
             rollout = self.rollout
-            busy = (HostPhase.UPDATED, HostPhase.REVERTING)
             left = [
                 wave.number
                 for wave in rollout.waves
-                if any(rollout.state(host).phase in busy for host in wave.hosts)
+                if any(
+                    state.phase is HostPhase.REVERTING or self._goes_back(state)
+                    for state in map(rollout.state, wave.hosts)
+                )
             ]
             self._unwinding = max(left, default=0)
         return self._unwinding
