@@ -21,7 +21,7 @@ from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.simhost import SimHost
 from bootcfleet.drivers.simrecord import What
 from bootcfleet.ops.fleet import Fleet
-from bootcfleet.ops.hostwork import HostTask
+from bootcfleet.ops.hosttask import HostTask
 from bootcfleet.ops.rollout_book import HostEnd, LedgerBook
 from bootcfleet.ops.rollout_run import Office
 from bootcfleet.ops.workers import Workers

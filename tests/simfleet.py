@@ -26,7 +26,7 @@ from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.simhost import Deployment, Pulled, PullError, SimHost
 from bootcfleet.errors import HostError, HostFault
 from bootcfleet.ops.fleet import Fleet
-from bootcfleet.ops.hostwork import Surroundings
+from bootcfleet.ops.hosttask import Surroundings
 from bootcfleet.ops.rollout_plan import Plan, plan_rollout
 from bootcfleet.ops.rollout_run import Office, begin_rollout
 from bootcfleet.ops.workers import ThreadWorkers

@@ -16,7 +16,7 @@ from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.errors import InterruptedRunError
 from bootcfleet.ops.audit import project_commit
 from bootcfleet.ops.fleet import Fleet
-from bootcfleet.ops.hostwork import Surroundings
+from bootcfleet.ops.hosttask import Surroundings
 from bootcfleet.ops.project import LoadedProject
 from bootcfleet.ops.rollout_listen import Metrics, beside
 from bootcfleet.ops.rollout_run import Office

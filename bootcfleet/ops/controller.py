@@ -29,7 +29,7 @@ from bootcfleet.domain.rollout_journal import EntryKind, JournalEntry, NewEntry,
 from bootcfleet.domain.rollout_replay import apply, host_entry, wave_entry
 from bootcfleet.domain.rollout_step import next_actions
 from bootcfleet.errors import FleetError, HostFault
-from bootcfleet.ops.hostwork import HostTask
+from bootcfleet.ops.hosttask import HostTask
 from bootcfleet.ops.rollout_book import Book, HostEnd
 from bootcfleet.ops.rollout_events import RolloutVoice
 from bootcfleet.ops.wavework import WaveReply, ask, run_wave_hook
@@ -153,6 +153,7 @@ class Controller:
             rollout=rollout.id,
             owner=self.owner,
             wave=self._voice.wave_of(host),
+            wave_number=self._voice.number_of(host),
             directory=self.directory,
             checks=self.checks.get(host, ()) if action.kind is ActionKind.CHECK else (),
             resolved=rollout.resolved if late else {},

@@ -7,30 +7,23 @@ the answer means is `domain/judgement.py`'s.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import assert_never
 
 from bootcfleet.domain.abilities import Abilities
-from bootcfleet.domain.action import Action, ActionKind
-from bootcfleet.domain.check import Check, Mode, Outcome
-from bootcfleet.domain.event import Emit, Event, ignore
-from bootcfleet.domain.image import Resolved
-from bootcfleet.domain.inventory import Host
+from bootcfleet.domain.action import ActionKind
 from bootcfleet.domain.judgement import OFFLINE, HostReply, Problem, backoff
 from bootcfleet.domain.outcome import explain
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.domain.rollout import HostPhase, Observation, Operation, Target
-from bootcfleet.domain.rollout_policy import Hook, RolloutPolicy, SoftReboot
+from bootcfleet.domain.rollout_policy import Hook, SoftReboot
 from bootcfleet.drivers import hostlock, updatetimer
-from bootcfleet.drivers.bootc import BootcHost, HostFacts
+from bootcfleet.drivers.bootc import BootcHost
 from bootcfleet.drivers.command import Executor
 from bootcfleet.drivers.hostevidence import gather_evidence
 from bootcfleet.errors import FleetError, HostError, HostFault
-from bootcfleet.ops.health import check_health
 from bootcfleet.ops.hooks import HookContext, run_hook
-from bootcfleet.ops.systemcheck import check_system
+from bootcfleet.ops.hosttask import HostTask, Surroundings, observation
+from bootcfleet.ops.hostwell import check_after_bake, check_after_reboot
 
 #: How long a host's lock lives without being renewed (seconds); the controller renews it before
 #: each thing that it does.
@@ -38,35 +31,6 @@ LOCK_SECONDS = 86_400.0
 
 #: Phases in which a host that does not answer may simply be rebooting.
 _COMING_BACK = frozenset({HostPhase.REBOOTING, HostPhase.REVERTING, HostPhase.CHECKING})
-
-
-@dataclass(frozen=True)
-class HostTask:
-    """An action, and all that is needed to do it."""
-
-    action: Action
-    host: Host
-    target: Target | None
-    operation: Operation
-    policy: RolloutPolicy
-    rollout: str
-    owner: str
-    wave: str = ""
-    directory: str = ""
-    checks: tuple[Check, ...] = ()
-    seen: Observation | None = None
-    resolved: Mapping[str, Resolved] = field(default_factory=dict)
-    reference: str | None = None
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What a worker has where it runs: how it waits, what it tells, whom it asks for images."""
-
-    sleep: Callable[[float], None] = time.sleep
-    monotonic: Callable[[], float] = time.monotonic
-    emit: Emit = ignore
-    resolve: Callable[[ImageRef], Resolved] | None = None
 
 
 def perform(task: HostTask, executor: Executor, around: Surroundings) -> HostReply:
@@ -110,9 +74,9 @@ class _Work:
             case ActionKind.REBOOT:
                 return self._reboot()
             case ActionKind.CHECK:
-                return self._check()
+                return check_after_reboot(self.task, self._target, self.executor, self.around)
             case ActionKind.BAKE:
-                return self._bake()
+                return check_after_bake(self.task, self._target, self.executor, self.around)
             case ActionKind.EVIDENCE:
                 evidence = gather_evidence(self.executor, self.name, previous_boot=True)
                 return HostReply(evidence=evidence.to_json())
@@ -269,69 +233,6 @@ class _Work:
             return not seen.rollback_queued and after in target.accepted
         return not seen.rollback_queued and seen.staged in target.accepted
 
-    def _check(self) -> HostReply:
-        # A mask of this boot alone is gone by now, and the new image may bring a timer of its own.
-        updatetimer.inhibit(self.executor, self.name)
-        reverting = self.task.action.state.phase is HostPhase.REVERTING
-        rules = () if reverting else self.task.policy.health
-        failures = check_health(
-            rules,
-            self.task.host,
-            self.executor,
-            settle=self.limits.settle,
-            before_state=self._target.system_state,
-            before_units=self._target.failed_units,
-            sleep=self.around.sleep,
-            monotonic=self.around.monotonic,
-        )
-        if not reverting:
-            failures = (*failures, *self._own_checks(), *self._image_checks())
-        return HostReply(seen=observation(self.bootc.facts()), failures=failures)
-
-    def _own_checks(self) -> list[str]:
-        failures = []
-        for check in self.task.host.checks:
-            result = self.bootc.run_check(check, sleep=self.around.sleep)
-            if not result.ok:
-                failures.append(f"check {check.name!r} failed: {result.message}")
-        return failures
-
-    def _image_checks(self) -> list[str]:
-        if not self.task.checks:
-            return []
-        results = check_system(
-            self.task.checks,
-            self.executor,
-            Mode.HOST,
-            sleep=self.around.sleep,
-            monotonic=self.around.monotonic,
-        )
-        failures = []
-        for result in results:
-            message = f"check {result.check.name!r} failed: {result.message}"
-            if result.counts:
-                failures.append(message)
-            elif result.outcome is Outcome.FAILED:
-                self._say("host.check.optional", f"optional {message}")
-        return failures
-
-    def _bake(self) -> HostReply:
-        """The host once more, after its wave has baked."""
-        seen = observation(self.bootc.facts())
-        failures = check_health(
-            self.task.policy.health,
-            self.task.host,
-            self.executor,
-            settle=self.limits.settle,
-            before_state=self._target.system_state,
-            before_units=self._target.failed_units,
-            sleep=self.around.sleep,
-            monotonic=self.around.monotonic,
-        )
-        if seen.booted not in self._target.accepted:
-            failures = ("after the bake time it no longer runs what it was updated to", *failures)
-        return HostReply(seen=seen, failures=failures)
-
     def _discard(self) -> HostReply:
         """``bootc rollback`` toggles: once undoes a queued rollback, twice drops what is staged."""
         seen = observation(self.bootc.facts())
@@ -377,23 +278,4 @@ class _Work:
         return HostReply()
 
     def _progress(self, progress: object) -> None:
-        self._say("host.download", "", **vars(progress))
-
-    def _say(self, kind: str, message: str, **data: object) -> None:
-        body = {"rollout": self.task.rollout, "wave": self.task.wave, **data}
-        self.around.emit(Event(kind, self.name, message, body))
-
-
-def observation(facts: HostFacts) -> Observation:
-    """What a host's facts say about its deployments."""
-    status = facts.status
-    staged = status.staged
-    return Observation(
-        boot_id=facts.boot_id,
-        booted=status.booted.digest if status.booted else None,
-        staged=staged.digest if staged else None,
-        rollback=status.rollback.digest if status.rollback else None,
-        rollback_queued=status.rollback_queued,
-        download_only=bool(staged and staged.download_only),
-        soft_reboot_capable=bool(staged and staged.soft_reboot_capable),
-    )
+        self.around.say(self.task, "host.download", "", **vars(progress))

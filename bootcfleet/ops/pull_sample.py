@@ -17,7 +17,7 @@ from bootcfleet.domain.reference import ImageRef
 from bootcfleet.errors import FleetError, HostError, HostFault
 from bootcfleet.ops.fanout import gather
 from bootcfleet.ops.fleet import Fleet
-from bootcfleet.ops.hostwork import observation
+from bootcfleet.ops.hosttask import observation
 from bootcfleet.ops.pull_plan import followers
 
 TIMER = "bootc-fetch-apply-updates.timer"

@@ -21,12 +21,18 @@ class RolloutVoice:
         self._emit = emit
         self._rollout = rollout.id
         self._journal = JournalEvents(record_of(rollout))
-        self._titles = {host: wave.title for wave in rollout.waves for host in wave.hosts}
+        self._waves = {host: wave for wave in rollout.waves for host in wave.hosts}
         self._waiting: dict[str, str] = {}
 
     def wave_of(self, host: str) -> str:
         """The title of a host's wave; of one that joined late none."""
-        return self._titles.get(host, "")
+        wave = self._waves.get(host)
+        return wave.title if wave else ""
+
+    def number_of(self, host: str) -> int | None:
+        """The number of a host's wave."""
+        wave = self._waves.get(host)
+        return wave.number if wave else None
 
     def entries(self, entries: Sequence[JournalEntry]) -> None:
         """What was written down."""
@@ -52,7 +58,13 @@ class RolloutVoice:
     def gate(self, action: Action, answer: GateAnswer) -> None:
         """A metric gate answered."""
         word = "holds" if answer.ok else "does not hold" if answer.answered else "did not answer"
-        self._say("wave.gate", action.when, f"{action.when} {word}: {answer.message}", ok=answer.ok)
+        self._say(
+            "wave.gate",
+            action.when,
+            f"{action.when} {word}: {answer.message}",
+            wave=action.wave,
+            ok=answer.ok,
+        )
 
     def waiting(self, waiting: Sequence[Waiting]) -> None:
         """What is waited for, where that is news; `waits` is all of it, for who counts."""
@@ -66,5 +78,7 @@ class RolloutVoice:
         self._waiting = now
 
     def _say(self, kind: str, subject: str, message: str, **data: Any) -> None:
-        body = {"rollout": self._rollout, "wave": self.wave_of(subject), **data}
+        number = self.number_of(subject)
+        wave = {} if number is None else {"wave": number}
+        body = {"rollout": self._rollout, **wave, **data}
         self._emit(Event(kind, subject, message, body))

@@ -29,7 +29,7 @@ from bootcfleet.drivers.command import Executor
 from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.errors import FleetError, HostError, HostFault
 from bootcfleet.ops.fleet import Fleet, Resolve
-from bootcfleet.ops.hostwork import observation
+from bootcfleet.ops.hosttask import observation
 from bootcfleet.ops.imagestanding import Judge
 from bootcfleet.ops.preflight import Preflight, PreflightReport, preflight
 

@@ -17,7 +17,8 @@ from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.drivers.ssh import SshExecutor, SshShared
 from bootcfleet.errors import FleetError
 from bootcfleet.ops.fleet import Fleet
-from bootcfleet.ops.hostwork import HostTask, Surroundings, perform
+from bootcfleet.ops.hosttask import HostTask, Surroundings
+from bootcfleet.ops.hostwork import perform
 
 
 class Workers(Protocol):
