@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +17,14 @@ from typing import Any
 from bootcfleet.domain.action import Action, ActionKind, GateAnswer, World
 from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.judgement import HostReply, Problem, judge
-from bootcfleet.domain.rollout import HostPhase, Observation, Operation, Rollout, Target
+from bootcfleet.domain.rollout import (
+    HostPhase,
+    HostState,
+    Observation,
+    Operation,
+    Rollout,
+    Target,
+)
 from bootcfleet.domain.rollout_journal import EntryKind, JournalEntry, NewEntry, WavePhase
 from bootcfleet.domain.rollout_policy import RolloutPolicy
 from bootcfleet.domain.rollout_replay import apply, begin, host_entry, record_of, wave_entry
@@ -48,6 +55,7 @@ class FakeHost:
     away: list[tuple[datetime, str]] = field(default_factory=list)
     drained: bool = False
     drains: int = 0
+    zone: str | None = None
 
     def seen(self) -> Observation:
         return Observation(
@@ -79,6 +87,8 @@ class Play:
     room: int = 10
     kill_rate: float = 0.0
     gate: Callable[[datetime], bool | None] = lambda _now: True
+    #: Kinds of action, also of one host ("check h1") → seconds; others take up to a minute.
+    takes: dict[str, float] = field(default_factory=dict)
     journal: list[JournalEntry] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     log: list[tuple[datetime, str, str]] = field(default_factory=list)
@@ -165,8 +175,9 @@ class Play:
             assert action.key not in busy, f"{action} is begun twice"
             busy.add(action.key)
             self.count += 1
-            took = timedelta(seconds=self.random.uniform(0.5, 60))
-            self.log.append((self.now, str(action.kind), action.host))
+            seconds = self.takes.get(action.kind) or self.random.uniform(0.5, 60)
+            took = timedelta(seconds=self.takes.get(f"{action.kind} {action.key}", seconds))
+            self.log.append((self.now, str(action.kind), action.key))
             act = self.prepare(action)
             heapq.heappush(self.queue, (self.now + took, self.count, action, act))
         if self.queue and (step.wake is None or self.queue[0][0] <= step.wake):
@@ -268,8 +279,6 @@ class Play:
                 return HostReply()
             case ActionKind.PLAN:
                 if host.booted == NEW and not host.staged:
-                    from bootcfleet.domain.rollout import HostState
-
                     state = HostState(HostPhase.UNCHANGED, "already runs it")
                     return HostReply(seen=host.seen(), state=state)
                 return HostReply(seen=host.seen(), target=plan_for(host))
@@ -300,8 +309,9 @@ class Play:
 
 def plan_for(host: FakeHost) -> Target:
     return Target(
-        host.name, "r.example/x:1", frozenset({NEW}), host.booted, host.seen().boot_id, "planned"
-    )
+        host.name, "r.example/x:1", frozenset({NEW}), host.booted, host.seen().boot_id, "planned",
+        zone=host.zone,
+    )  # fmt: skip
 
 
 def play(
@@ -313,19 +323,30 @@ def play(
     room: int = 10,
     fakes: Mapping[str, FakeHost] | None = None,
     zones: Mapping[str, str] | None = None,
+    offline: Collection[str] = (),
 ) -> Play:
-    """A rollout that has been planned."""
+    """A rollout that has been planned; hosts of `offline` could not be asked then."""
     labels = {f"h{n}": {} for n in range(hosts)} if isinstance(hosts, int) else hosts
     known = {name: Host(name, labels=dict(own)) for name, own in labels.items()}
     fleet = {name: (fakes or {}).get(name) or FakeHost(name) for name in labels}
     targets = {}
     for name, fake in fleet.items():
+        fake.zone = (zones or {}).get(name)
         target = plan_for(fake)
         if operation is Operation.ROLLBACK:
             target = replace(target, accepted=frozenset({fake.rollback or NEW}))
         elif operation is Operation.REBOOT:
             target = replace(target, accepted=frozenset({fake.booted}))
-        targets[name] = replace(target, zone=(zones or {}).get(name))
-    waves = plan_waves(list(known.values()), policy)
-    rollout = Rollout("r1", operation, policy, waves, targets, hosts=known, began=START, actor="me")
+        targets[name] = target
+    states = {}
+    for name in offline:
+        del targets[name]
+        fleet[name].lost = True
+        fault = HostFault.UNREACHABLE
+        states[name] = HostState(HostPhase.DEFERRED, "no answer", fault=fault, down=True)
+    first = [host for name, host in known.items() if name in targets]
+    waves = plan_waves([*first, *(known[name] for name in states)], policy)
+    rollout = Rollout(
+        "r1", operation, policy, waves, targets, states, hosts=known, began=START, actor="me"
+    )
     return Play(rollout, fleet, random.Random(seed), room=room)

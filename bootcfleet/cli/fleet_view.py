@@ -16,6 +16,7 @@ def show_plan(output: Output, plan: Plan) -> None:
         [wave.title, host, rollout.targets[host].reason]
         for wave in rollout.waves
         for host in wave.hosts
+        if host in rollout.targets
     ]
     if rows:
         output.table(["WAVE", "HOST", "PLAN"], rows)

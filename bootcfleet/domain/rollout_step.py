@@ -12,17 +12,18 @@ from datetime import datetime, timedelta
 
 from bootcfleet.domain.action import Action, ActionKind, Step, Waiting, World
 from bootcfleet.domain.budget import Budget
-from bootcfleet.domain.decision import decide, given_up, going_back, short
-from bootcfleet.domain.rollout import (
-    HostPhase,
-    HostState,
-    Observation,
-    Rollout,
-)
+from bootcfleet.domain.decision import decide, ended, given_up, going_back, short
+from bootcfleet.domain.rollout import HostPhase, HostState, Observation, Operation, Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, NewEntry, WavePhase
 from bootcfleet.domain.rollout_policy import Download, OnHalt
 from bootcfleet.domain.rollout_replay import host_entry
-from bootcfleet.domain.rollout_wave import over_budget, step_wave
+from bootcfleet.domain.rollout_wave import (
+    UNDER_WAY,
+    outcome_of,
+    over_budget,
+    step_wave,
+    waits_for_offline,
+)
 from bootcfleet.errors import HostFault
 
 #: How often a host that did not come back, or could not be reached, is looked for (seconds).
@@ -69,7 +70,7 @@ class _Pass:
                 self.budget.away(host)
             if state.phase is HostPhase.STAGING:
                 self.budget.downloading(host)
-            if state.phase in (HostPhase.REBOOTING, HostPhase.REVERTING):
+            if state.phase in (HostPhase.DRAINING, HostPhase.REBOOTING, HostPhase.REVERTING):
                 self.budget.rebooting(host)
 
     @property
@@ -140,7 +141,8 @@ class _Pass:
             return
         deferred = [h for h in open_ if rollout.state(h).phase is HostPhase.DEFERRED]
         deadline = self._offline_deadline()
-        if deferred and self.now >= deadline and (self.blocked or len(deferred) == len(open_)):
+        idle = self.blocked or len(deferred) == len(open_) or waits_for_offline(rollout)
+        if deferred and self.now >= deadline and idle:
             for host in deferred:
                 state = rollout.state(host)
                 refused = replace(
@@ -194,6 +196,11 @@ class _Pass:
         elif state.phase is HostPhase.STAGED and action.kind in _LEAVES:
             if may_reboot:
                 self._reboot(action)
+        elif action.kind in _LEAVES and not (_at_once(state) or self._in_window(host)):
+            # Its turn came, and was lost (to a fault, a pause or a crash) until the window closed.
+            if state.phase is not HostPhase.REVERTING:
+                why = "staged; the window closed before its reboot"
+                self.entries.append(host_entry(host, ended(state, HostPhase.STAGED, why)))
         else:
             self.urgent.append(action)
 
@@ -295,7 +302,8 @@ class _Pass:
                 wave.number
                 for wave in rollout.waves
                 if any(
-                    state.phase is HostPhase.REVERTING or self._goes_back(state)
+                    # Those on their way forward will have to go back as well.
+                    state.phase in UNDER_WAY or self._goes_back(state)
                     for state in map(rollout.state, wave.hosts)
                 )
             ]
@@ -316,7 +324,7 @@ class _Pass:
         if seen is not None and target is not None:
             if seen.boot_id == target.boot_id:
                 message = f"{state.message}; it answers again, and was never rebooted"
-                found = replace(state, message=message, down=False)
+                found = ended(replace(state, down=False), HostPhase.FAILED, message)
             else:
                 found = HostState(HostPhase.REBOOTING, "came back late", drained=state.drained)
             self.entries.append(host_entry(host, found))
@@ -336,7 +344,8 @@ class _Pass:
             if seen is None or target is None or seen.boot_id != target.boot_id:
                 return False
             why = "not rebooted: the rollout halted"
-            if seen.rollback_queued or (seen.staged and not seen.download_only):
+            ours = self.rollout.operation is not Operation.REBOOT
+            if ours and (seen.rollback_queued or (seen.staged and not seen.download_only)):
                 self._discard(host, state, seen)
                 return True
         else:
@@ -381,12 +390,9 @@ class _Pass:
         self.wake = at if self.wake is None else min(self.wake, at)
 
 
-def outcome_of(rollout: Rollout) -> str:
-    """One word for how it ended: done, failed, halted."""
-    if rollout.halted:
-        return "halted"
-    bad = rollout.count(HostPhase.FAILED, HostPhase.ROLLED_BACK, HostPhase.REFUSED)
-    return "failed" if bad else "done"
+def _at_once(state: HostState) -> bool:
+    """One that is not healthy goes back whatever the windows say; so does one drained for it."""
+    return state.phase is HostPhase.REVERTING and (state.fault is not None or state.drained)
 
 
 def _seconds(number: float) -> timedelta:

@@ -13,6 +13,11 @@ from bootcfleet.domain.waves import Wave
 
 _WELL = frozenset({HostPhase.UPDATED, HostPhase.UNCHANGED})
 
+#: What is finished, whatever else becomes of the rollout.
+UNDER_WAY = frozenset(
+    {HostPhase.REBOOTING, HostPhase.CHECKING, HostPhase.UNDRAINING, HostPhase.REVERTING}
+)
+
 
 def over_budget(rollout: Rollout) -> str | None:
     """Why the rollout may not go on because of hosts that failed, or None."""
@@ -23,10 +28,12 @@ def over_budget(rollout: Rollout) -> str | None:
         if wave.canary:
             return f"the canary {', '.join(bad[:5])} failed"
         if wave.success is not None:
-            well = 100 * (len(wave.hosts) - len(bad)) // len(wave.hosts)
+            # Who could not take part says nothing about the others.
+            took = sum(rollout.state(host).phase is not HostPhase.REFUSED for host in wave.hosts)
+            well = 100 * (took - len(bad)) // took
             if well < wave.success:
                 return (
-                    f"{len(bad)} of {len(wave.hosts)} hosts of {wave.title} failed, so that no "
+                    f"{len(bad)} of {took} hosts of {wave.title} failed, so that no "
                     f"more than {well} % can end well, and {wave.success} % must"
                 )
     failed = rollout.failures
@@ -35,6 +42,14 @@ def over_budget(rollout: Rollout) -> str | None:
         noun = "host" if failed == 1 else "hosts"
         return f"{failed} {noun} failed and the failure budget is {allowed}"
     return None
+
+
+def outcome_of(rollout: Rollout) -> str:
+    """One word for how it ended: done, failed, halted."""
+    if rollout.halted:
+        return "halted"
+    bad = rollout.count(HostPhase.FAILED, HostPhase.ROLLED_BACK, HostPhase.REFUSED)
+    return "failed" if bad else "done"
 
 
 def _only_thresholds(rollout: Rollout) -> bool:
@@ -83,14 +98,16 @@ def _run(rollout: Rollout, wave: Wave) -> Step:
     """A wave whose hosts are worked on: is it done?"""
     states = [rollout.state(host) for host in wave.hosts]
     deferred = sum(state.phase is HostPhase.DEFERRED for state in states)
-    if any(not state.ended and state.phase is not HostPhase.DEFERRED for state in states):
+    if not _settled(rollout, wave):
         return Step()
     well = sum(state.phase in _WELL for state in states)
     if well == 0 and deferred:
         # Nobody has proven anything: the next wave may not start on that.
         return Step(waiting=(Waiting(wave.title, f"{deferred} hosts cannot be reached"),))
     if well == 0 and all(state.phase is HostPhase.REFUSED for state in states):
-        return Step((_halt(rollout, f"no host of {wave.title} could be reached"),))
+        if not _last(rollout, wave):
+            return Step((_halt(rollout, f"no host of {wave.title} could be reached"),))
+        return _finish(wave)
     if wave.bake or rollout.policy.gates:
         return Step((wave_entry(wave.number, WavePhase.BAKING),))
     return _finish(wave)
@@ -114,7 +131,7 @@ def _bake(rollout: Rollout, wave: Wave, world: World, now: datetime) -> Step:
         return Step(actions=gates.actions, waiting=(*waiting, *gates.waiting), wake=wake)
     if not hold:
         return gates
-    if any(not rollout.state(host).ended for host in wave.hosts):
+    if not _settled(rollout, wave):
         return Step()
     if wave.bake:
         look = tuple(
@@ -126,6 +143,32 @@ def _bake(rollout: Rollout, wave: Wave, world: World, now: datetime) -> Step:
             busy = world.busy
             return Step(actions=tuple(action for action in look if action.host not in busy))
     return _finish(wave)
+
+
+def waits_for_offline(rollout: Rollout) -> bool:
+    """Whether the wave that is under way waits for nothing but hosts that cannot be reached."""
+    for wave in rollout.waves:
+        match rollout.wave_state(wave.number).phase:
+            case WavePhase.DONE:
+                continue
+            case WavePhase.RUNNING:
+                states = [rollout.state(host) for host in wave.hosts]
+                away = any(state.phase is HostPhase.DEFERRED for state in states)
+                well = any(state.phase in _WELL for state in states)
+                return away and not well and _settled(rollout, wave)
+            case _:
+                return False
+    return False
+
+
+def _settled(rollout: Rollout, wave: Wave) -> bool:
+    """Whether nothing more comes of the wave's hosts, but of those that cannot be reached."""
+    states = (rollout.state(host) for host in wave.hosts)
+    return all(state.ended or state.phase is HostPhase.DEFERRED for state in states)
+
+
+def _last(rollout: Rollout, wave: Wave) -> bool:
+    return wave.number == max(each.number for each in rollout.waves)
 
 
 def _finish(wave: Wave) -> Step:
@@ -155,8 +198,10 @@ def _gates(
             continue
         again = answer.at + timedelta(seconds=gate.interval)
         if again <= now:
+            # Its answer wakes; until it is there, there is no moment to wait for.
             ask.append(_ask(wave, gate))
-        wakes.append(again)
+        else:
+            wakes.append(again)
         if not (answer.ok and answer.answered) or again <= now:
             hold = False
         if not (answer.ok and answer.answered):

@@ -217,6 +217,7 @@ class Controller:
                 # They are looked at anew, and given up anew.
                 self._released.clear()
                 self._baked.clear()
+                self._gates.clear()
 
     def _ends(self, entries: Iterable[NewEntry]) -> Iterable[HostEnd]:
         for entry in entries:

@@ -50,7 +50,8 @@ class Plan:
     @property
     def moving(self) -> tuple[str, ...]:
         """The hosts that will change, in the order of their waves."""
-        return tuple(host for wave in self.rollout.waves for host in wave.hosts)
+        targets = self.rollout.targets
+        return tuple(name for wave in self.rollout.waves for name in wave.hosts if name in targets)
 
 
 def plan_rollout(
@@ -108,6 +109,9 @@ def plan_rollout(
         else:
             states[name] = decided
     moving = [host for name, host in fleet.hosts.items() if name in targets]
+    # A host that is off has its place too: what its wave waits for holds for it when it returns.
+    # It comes behind the others, so that it is no canary where anybody else could be.
+    moving += [h for n, h in fleet.hosts.items() if n in states and _waits(states[n])]
     rollout = Rollout(
         rollout_id,
         operation,
@@ -124,6 +128,10 @@ def plan_rollout(
     facts = {name: one.facts for name, one in found.reports.items() if one.facts is not None}
     seen = {name: observation(own) for name, own in facts.items()}
     return Plan(rollout, seen, found)
+
+
+def _waits(state: HostState) -> bool:
+    return state.phase is HostPhase.DEFERRED
 
 
 def _wants(policy: RolloutPolicy) -> tuple[str, ...]:

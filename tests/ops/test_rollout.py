@@ -14,7 +14,7 @@ from bootcfleet.domain.limit import Limit
 from bootcfleet.domain.policy import HealthCheck
 from bootcfleet.domain.reference import ImageRef, Platform
 from bootcfleet.domain.rollout import HostPhase, Operation
-from bootcfleet.domain.rollout_policy import Budgets, RolloutPolicy
+from bootcfleet.domain.rollout_policy import Budgets, RolloutPolicy, WaveRule
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.rolloutstore import RolloutStore
 from bootcfleet.errors import HostFault, RolloutHaltedError
@@ -162,6 +162,21 @@ def test_an_offline_host_is_deferred_and_taken_in_when_it_returns(ledger: Ledger
     end = fleet.run(plan)
     assert fleet.phases(end) == {"a": HostPhase.UPDATED, "b": HostPhase.UPDATED}
     assert fleet.tags.resolved == [REFERENCE]
+
+
+def test_an_offline_host_has_its_place_in_the_waves(ledger: Ledger) -> None:
+    """Behind the others of its wave, and never before its wave's turn."""
+    labels = {"a": {"role": "web"}, "b": {"role": "web"}, "c": {"role": "db"}}
+    fleet = SimFleet(ledger, labels=labels)
+    for name in ("a", "c"):
+        fleet.sims[name].break_with(FaultSpec.parse("unreachable"))
+    rules = (WaveRule("web", "role=web"), WaveRule("db", "role=db", approve=True))
+    plan = fleet.plan(replace(ALL_AT_ONCE, waves=rules))
+    assert [wave.hosts for wave in plan.rollout.waves] == [("b", "a"), ("c",)]
+    assert plan.rollout.waves[1].approve
+    # What changes now is what is known.
+    assert plan.moving == ("b",)
+    assert fleet.plan(RolloutPolicy()).rollout.waves[0].hosts == ("b",)
 
 
 def test_a_host_that_stays_offline_is_refused_at_the_end(ledger: Ledger) -> None:
