@@ -28,6 +28,7 @@ from bootcfleet.domain.rollout import ENDS, HostPhase, Observation, Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, JournalEntry, NewEntry, WavePhase
 from bootcfleet.domain.rollout_replay import apply, host_entry, wave_entry
 from bootcfleet.domain.rollout_step import next_actions
+from bootcfleet.drivers.rolloutstore import RolloutTakenError
 from bootcfleet.errors import FleetError, HostFault
 from bootcfleet.ops.hosttask import HostTask
 from bootcfleet.ops.rollout_book import Book, HostEnd
@@ -123,13 +124,15 @@ class Controller:
 
     def _begin(self, actions: Sequence[Action]) -> None:
         """Write all intents down in one piece, then begin."""
-        self._write(
-            [
-                host_entry(action.host, action.state)
-                for action in actions
-                if action.host and action.state != self.rollout.state(action.host)
-            ]
-        )
+        intents = [
+            host_entry(action.host, action.state)
+            for action in actions
+            if action.host and action.state != self.rollout.state(action.host)
+        ]
+        if actions and not intents:
+            # The intent is older: whether the rollout is still ours only a look can tell.
+            self._take(self.book.read(self.rollout.number))
+        self._write(intents)
         for action in actions:
             if action.kind is ActionKind.GATE:
                 gate = next(g for g in self.rollout.policy.gates if g.name == action.when)
@@ -210,6 +213,13 @@ class Controller:
         # Requests of others may have been written in between; then all of it is read.
         if made and made[0].number != self.rollout.number + 1:
             made = self.book.read(self.rollout.number)
+        if taken := next((entry for entry in made if entry.kind is EntryKind.STARTED), None):
+            # It believed us dead. Not everything that is done is preceded by a write.
+            raise RolloutTakenError(
+                f"the rollout {self.rollout.id} was taken up by "
+                f"{taken.body.get('controller', taken.actor)}",
+                hint=f"follow it: bootcfleet rollout watch {self.rollout.id}",
+            )
         self.rollout = apply(self.rollout, made)
         self._voice.entries(made)
         for entry in made:
