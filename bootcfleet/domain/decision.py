@@ -98,6 +98,23 @@ def given_up(state: HostState, why: str) -> HostState:
     return ended(replace(state, fault=None), HostPhase.SKIPPED, why)
 
 
+def not_reached(state: HostState) -> HostState:
+    """The end of a host that was deferred for as long as the rollout was open."""
+    why = f"could not be reached while the rollout was open: {state.message}"
+    return replace(state, phase=HostPhase.REFUSED, down=True, message=why)
+
+
+def at_once(state: HostState) -> bool:
+    """One that is not healthy goes back whatever the windows say; so does one drained for it."""
+    return state.phase is HostPhase.REVERTING and (state.fault is not None or state.drained)
+
+
+def looked_for(state: HostState) -> bool:
+    """Whether what is done with a host is only to ask whether it is back."""
+    deferred = state.phase is HostPhase.DEFERRED and state.tries > 0
+    return deferred or (state.ended and state.down)
+
+
 def _before_reboot(rollout: Rollout, target: Target, state: HostState, seen: Observation) -> Action:
     """Upgrade and switch, in the boot in which the plan was made."""
     host = target.host

@@ -12,7 +12,16 @@ from datetime import datetime, timedelta
 
 from bootcfleet.domain.action import Action, ActionKind, Step, Waiting, World
 from bootcfleet.domain.budget import Budget
-from bootcfleet.domain.decision import decide, ended, given_up, going_back, short
+from bootcfleet.domain.decision import (
+    at_once,
+    decide,
+    ended,
+    given_up,
+    going_back,
+    looked_for,
+    not_reached,
+    short,
+)
 from bootcfleet.domain.rollout import HostPhase, HostState, Observation, Operation, Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, NewEntry, WavePhase
 from bootcfleet.domain.rollout_policy import Download, OnHalt
@@ -44,8 +53,8 @@ def next_actions(rollout: Rollout, world: World, now: datetime) -> Step:
     pass_.hosts()
     if not pass_.entries:
         pass_.waves()
-    if not pass_.entries and not pass_.actions and not world.busy:
-        pass_.end()
+    if not pass_.entries and not pass_.actions:
+        pass_.over()
     return pass_.step()
 
 
@@ -59,6 +68,7 @@ class _Pass:
         self.reboots: list[Action] = []
         self.downloads: list[Action] = []
         self.later: list[Action] = []
+        self.looks: list[Action] = []
         self.waiting: dict[str, Waiting] = {}
         self.wake: datetime | None = None
         self.blocked: list[str] = []
@@ -81,7 +91,8 @@ class _Pass:
         if self.entries:
             return Step(tuple(self.entries))
         room = max(0, self.world.room)
-        return Step((), tuple(self.actions[:room]), tuple(self.waiting.values()), self.wake)
+        actions = [*self.actions, *self.looks][:room]
+        return Step((), tuple(actions), tuple(self.waiting.values()), self.wake)
 
     def hosts(self) -> None:
         """Every host that may be worked on now."""
@@ -126,6 +137,17 @@ class _Pass:
         if found.wake:
             self._wake(found.wake)
 
+    def over(self) -> None:
+        """Nothing is left to do but to look for hosts: that alone keeps no rollout open."""
+        if not all(looked_for(self.rollout.state(name)) for name in self.world.busy):
+            return
+        self.end()
+        if self.entries or self.later:
+            self.looks = []
+            if self.world.busy:
+                # What they bring is still taken in.
+                self.entries, self.later = [], []
+
     def end(self) -> None:
         """Nothing is to be done now: is it over, or stuck, or is there something to wait for?"""
         rollout = self.rollout
@@ -144,14 +166,7 @@ class _Pass:
         idle = self.blocked or len(deferred) == len(open_) or waits_for_offline(rollout)
         if deferred and self.now >= deadline and idle:
             for host in deferred:
-                state = rollout.state(host)
-                refused = replace(
-                    state,
-                    phase=HostPhase.REFUSED,
-                    down=True,
-                    message=f"could not be reached while the rollout was open: {state.message}",
-                )
-                self.entries.append(host_entry(host, refused))
+                self.entries.append(host_entry(host, not_reached(rollout.state(host))))
             return
         if deferred:
             self._wake(deadline if deadline > self.now else self.now + _seconds(LOOK_AGAIN))
@@ -192,11 +207,11 @@ class _Pass:
         ):
             self._download(action)
         elif action.kind is ActionKind.PLAN:
-            self.later.append(action)
+            (self.looks if state.tries else self.later).append(action)
         elif state.phase is HostPhase.STAGED and action.kind in _LEAVES:
             if may_reboot:
                 self._reboot(action)
-        elif action.kind in _LEAVES and not (_at_once(state) or self._in_window(host)):
+        elif action.kind in _LEAVES and not (at_once(state) or self._in_window(host)):
             # Its turn came, and was lost (to a fault, a pause or a crash) until the window closed.
             if state.phase is not HostPhase.REVERTING:
                 why = "staged; the window closed before its reboot"
@@ -331,7 +346,7 @@ class _Pass:
             return
         looked = self.world.looked.get(host)
         if looked is None or looked + _seconds(LOOK_AGAIN) <= self.now:
-            self.later.append(Action(ActionKind.OBSERVE, host, "it did not come back", state))
+            self.looks.append(Action(ActionKind.OBSERVE, host, "it did not come back", state))
 
     def _given_up(self, host: str, state: HostState) -> bool:
         """Whether a host of a halted rollout is left as it is."""
@@ -388,11 +403,6 @@ class _Pass:
 
     def _wake(self, at: datetime) -> None:
         self.wake = at if self.wake is None else min(self.wake, at)
-
-
-def _at_once(state: HostState) -> bool:
-    """One that is not healthy goes back whatever the windows say; so does one drained for it."""
-    return state.phase is HostPhase.REVERTING and (state.fault is not None or state.drained)
 
 
 def _seconds(number: float) -> timedelta:

@@ -238,3 +238,13 @@ def test_a_host_that_may_not_go_back_is_named_and_the_others_go() -> None:
     assert "not taken back: max_unavailable_per_group: cluster=x" in kept.message
     done.request(EntryKind.RETRY, reason="")
     assert done.rollout.state("a").fault is None
+
+
+def test_lost_hosts_that_answer_slowly_keep_no_rollout_open() -> None:
+    """One after the other takes longer than the pause between two looks at each."""
+    lost = {ActionKind.CONCLUDE: [HostFault.DID_NOT_RETURN]}
+    fakes = {f"h{n}": FakeHost(f"h{n}", faults=dict(lost)) for n in range(8)}
+    policy = RolloutPolicy(canary=None, batch=Limit(8), budgets=Budgets(max_failures=Limit(8)))
+    done = play(8, policy, fakes=fakes, room=1)
+    assert done.run().outcome == "failed"
+    assert set(phases(done).values()) == {HostPhase.FAILED}
