@@ -98,6 +98,13 @@ def given_up(state: HostState, why: str) -> HostState:
     return ended(replace(state, fault=None), HostPhase.SKIPPED, why)
 
 
+def not_taken_back(state: HostState, seen: Observation) -> HostState:
+    """The same for a host whose next boot could not be made the old one again."""
+    what = "the rollback" if seen.rollback_queued else short(seen.staged)
+    why = f"not rebooted: the rollout halted; but {what} could not be taken back, and its "
+    return given_up(state, f"{why}next reboot boots it")
+
+
 def not_reached(state: HostState) -> HostState:
     """The end of a host that was deferred for as long as the rollout was open."""
     why = f"could not be reached while the rollout was open: {state.message}"

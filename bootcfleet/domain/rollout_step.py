@@ -20,14 +20,15 @@ from bootcfleet.domain.decision import (
     going_back,
     looked_for,
     not_reached,
-    short,
+    not_taken_back,
 )
 from bootcfleet.domain.rollout import HostPhase, HostState, Observation, Operation, Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, NewEntry, WavePhase
-from bootcfleet.domain.rollout_policy import Download, OnHalt
+from bootcfleet.domain.rollout_policy import Download
 from bootcfleet.domain.rollout_replay import host_entry
 from bootcfleet.domain.rollout_wave import (
     UNDER_WAY,
+    halt,
     outcome_of,
     over_budget,
     step_wave,
@@ -47,8 +48,7 @@ def next_actions(rollout: Rollout, world: World, now: datetime) -> Step:
     if rollout.outcome is not None:
         return Step()
     if rollout.halted is None and (reason := over_budget(rollout)):
-        unwind = rollout.policy.on_halt is OnHalt.ROLLBACK
-        return Step((NewEntry(EntryKind.HALTED, "", {"reason": reason, "unwind": unwind}),))
+        return Step((halt(rollout, reason),))
     pass_ = _Pass(rollout, world, now)
     pass_.hosts()
     if not pass_.entries:
@@ -173,10 +173,7 @@ class _Pass:
         if self.blocked and self._stuck():
             why = self.waiting[self.blocked[0]].why if self.blocked[0] in self.waiting else ""
             reason = f"the disruption budget is used up by hosts that are not back ({why})"
-            unwind = rollout.policy.on_halt is OnHalt.ROLLBACK
-            self.entries.append(
-                NewEntry(EntryKind.HALTED, "", {"reason": reason, "unwind": unwind})
-            )
+            self.entries.append(halt(rollout, reason))
 
     def _eligible(self) -> Iterator[tuple[str, bool, bool]]:
         """Hosts with whether they may begin, and whether they may be rebooted."""
@@ -371,12 +368,7 @@ class _Pass:
     def _discard(self, host: str, state: HostState, seen: Observation) -> None:
         """What is staged or queued would be booted by the next power cut: take it back."""
         if state.attempted and state.tries:
-            what = "the rollback" if seen.rollback_queued else f"{short(seen.staged)}"
-            why = (
-                f"not rebooted: the rollout halted; but {what} could not be taken back, and its "
-                "next reboot boots it"
-            )
-            self.entries.append(host_entry(host, given_up(state, why)))
+            self.entries.append(host_entry(host, not_taken_back(state, seen)))
             return
         self.urgent.append(Action(ActionKind.DISCARD, host, "the rollout halted", state))
 
@@ -386,9 +378,8 @@ class _Pass:
             if touched and host not in self.world.released and host not in self.world.busy:
                 self.later.append(Action(ActionKind.RELEASE, host, "the rollout is over", state))
         if not self.later:
-            self.entries.append(
-                NewEntry(EntryKind.FINISHED, "", {"outcome": outcome_of(self.rollout)})
-            )
+            body = {"outcome": outcome_of(self.rollout)}
+            self.entries.append(NewEntry(EntryKind.FINISHED, "", body))
 
     def _stuck(self) -> bool:
         """Whether nothing but hosts that have ended badly keeps the others from going on."""

@@ -106,7 +106,7 @@ def _run(rollout: Rollout, wave: Wave) -> Step:
         return Step(waiting=(Waiting(wave.title, f"{deferred} hosts cannot be reached"),))
     if well == 0 and all(state.phase is HostPhase.REFUSED for state in states):
         if not _last(rollout, wave):
-            return Step((_halt(rollout, f"no host of {wave.title} could be reached"),))
+            return Step((halt(rollout, f"no host of {wave.title} could be reached"),))
         return _finish(wave)
     if wave.bake or rollout.policy.gates:
         return Step((wave_entry(wave.number, WavePhase.BAKING),))
@@ -121,9 +121,7 @@ def _bake(rollout: Rollout, wave: Wave, world: World, now: datetime) -> Step:
     for gate in rollout.policy.gates:
         answer = world.gates.get(gate.name)
         if answer and answer.answered and not answer.ok and answer.at >= since:
-            return Step(
-                (_halt(rollout, f"{gate.name} while {wave.title} baked: {answer.message}"),)
-            )
+            return Step((halt(rollout, f"{gate.name} while {wave.title} baked: {answer.message}"),))
     gates, hold = _gates(rollout, wave, world, now, over if now >= over else since)
     if now < over:
         waiting = (Waiting(wave.title, f"bakes until {over.isoformat(timespec='seconds')}"),)
@@ -213,6 +211,7 @@ def _ask(wave: Wave, gate: MetricGate) -> Action:
     return Action(ActionKind.GATE, "", f"gate of {wave.title}", wave=wave.number, when=gate.name)
 
 
-def _halt(rollout: Rollout, reason: str) -> NewEntry:
+def halt(rollout: Rollout, reason: str) -> NewEntry:
+    """The rollout stops by its policy, and goes back where that says so."""
     unwind = rollout.policy.on_halt is OnHalt.ROLLBACK
     return NewEntry(EntryKind.HALTED, "", {"reason": reason, "unwind": unwind})
