@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from typing import Any
 from bootcfleet.domain.check import Check
 from bootcfleet.domain.event import Emit, ignore
 from bootcfleet.domain.rollout import Observation, Rollout
-from bootcfleet.domain.rollout_journal import EntryKind, NewEntry
+from bootcfleet.domain.rollout_journal import EntryKind, JournalEntry, NewEntry
 from bootcfleet.domain.rollout_replay import apply, record_of, replay
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.ledgerhold import Hold
@@ -94,7 +94,8 @@ def resume_rollout(
         if rollout.paused is not None and unpause:
             reason = {"reason": "resumed"}
             made = book.write([NewEntry(EntryKind.UNPAUSED, "", reason)], rollout)
-            rollout = apply(rollout, made)
+            rollout, heard = _taken(rollout, book, made)
+            RolloutVoice(office.emit, rollout).entries(heard[:-1])
         return _run(
             rollout, book, hold, workers(rollout), office, checks(rollout) if checks else {}, {}
         )
@@ -122,8 +123,7 @@ def _run(
     checks: Mapping[str, tuple[Check, ...]],
     seen: dict[str, Observation],
 ) -> Rollout:
-    made = book.start()
-    started = apply(rollout, made)
+    started, made = _taken(rollout, book, book.start())
     RolloutVoice(office.emit, started).entries(made)
     controller = Controller(
         started,
@@ -137,6 +137,17 @@ def _run(
         directory=office.directory,
     )
     return controller.run()
+
+
+def _taken(
+    rollout: Rollout, book: LedgerBook, made: Sequence[JournalEntry]
+) -> tuple[Rollout, Sequence[JournalEntry]]:
+    """The rollout after an entry of ours, and what was new: people may have asked for something
+    between our reading and our writing, and an abort must not be passed over.
+    """
+    if made[0].number != rollout.number + 1:
+        made = book.read(rollout.number)
+    return apply(rollout, made), made
 
 
 def raise_if_halted(rollout: Rollout) -> None:

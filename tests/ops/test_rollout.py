@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,14 @@ from bootcfleet.domain.faults import FaultSpec
 from bootcfleet.domain.limit import Limit
 from bootcfleet.domain.policy import HealthCheck
 from bootcfleet.domain.reference import ImageRef, Platform
-from bootcfleet.domain.rollout import HostPhase, Operation
+from bootcfleet.domain.rollout import HostPhase, Operation, Rollout
+from bootcfleet.domain.rollout_journal import EntryKind, NewEntry
 from bootcfleet.domain.rollout_policy import Budgets, RolloutPolicy, WaveRule
+from bootcfleet.domain.rollout_replay import record_of
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.rolloutstore import RolloutStore
 from bootcfleet.errors import HostFault, RolloutHaltedError
-from bootcfleet.ops.rollout_run import raise_if_halted
+from bootcfleet.ops.rollout_run import raise_if_halted, resume_rollout
 from tests.simfleet import (
     BAD,
     NEW,
@@ -234,3 +237,31 @@ def test_the_journal_tells_the_same_as_the_controller(ledger: Ledger) -> None:
     end = fleet.upgrade()
     store = RolloutStore.open(ledger.db)
     assert replay(store.record("r1"), store.entries("r1")) == end
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_what_is_asked_while_a_controller_takes_a_rollout_up_is_heard(
+    ledger: Ledger, *, paused: bool
+) -> None:
+    """An abort between its reading of the journal and its first entry."""
+    fleet = SimFleet(ledger)
+    plan = fleet.plan()
+    fleet.office.book("r1").create(record_of(plan.rollout), plan.rollout)
+    store = RolloutStore.open(ledger.db)
+
+    def ask(kind: EntryKind) -> None:
+        body = {"reason": "asked", "unwind": False}
+        store.append("r1", [NewEntry(kind, "", body)], at=datetime.now(UTC), actor="you")
+
+    def here(rollout: Rollout) -> Rollout:
+        ask(EntryKind.ABORTED)
+        return rollout
+
+    if paused:
+        ask(EntryKind.PAUSED)
+    end = resume_rollout("r1", lambda _: fleet.workers(), fleet.office, here=here)
+    assert end.outcome == "halted"
+    assert end.halted == "asked"
+    assert {sim.reboots for sim in fleet.sims.values()} == {0}
+    told = [event.kind for event in fleet.events]
+    assert told.count("rollout.halted") == 1
