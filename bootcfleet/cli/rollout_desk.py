@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 from bootcfleet.cli.fleet_options import Running
 from bootcfleet.cli.output import Output
@@ -32,6 +35,29 @@ class Desk:
 
 
 @contextmanager
+def _signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP are taken for ^C, so that the journal says that nobody goes on."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {
+        number: signal.signal(number, interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        # `nohup` is what people said who do not want to be stopped.
+        if signal.getsignal(number) is signal.SIG_DFL
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def desk(
     output: Output,
     loaded: LoadedProject | None,
@@ -43,9 +69,11 @@ def desk(
 ) -> Iterator[Desk]:
     """A desk for a rollout; `entries` are what is in its journal already.
 
-    Raises `InterruptedRunError` on ^C inside of it, with what to run next.
+    Raises `InterruptedRunError` on ^C inside of it, with what to run next; the loss of the
+    terminal and `systemctl stop` are the same.
     """
     with ExitStack() as stack:
+        stack.enter_context(_signals())
         progress = RolloutProgress(output)
         for at, event in JournalEvents(record).all(entries):
             progress.tally.take(event, at.timestamp())

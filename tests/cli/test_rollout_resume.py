@@ -174,12 +174,16 @@ def test_one_that_is_carried_out(rig: Rig) -> None:
         )
 
 
-def test_after_an_interrupt_and_a_pause(rig: Rig) -> None:
-    """^C leaves it stopped; it was paused, and goes on when it is taken up."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_after_an_interrupt_and_a_pause(rig: Rig, number: signal.Signals) -> None:
+    """It is left stopped, also by `systemctl stop` or when the terminal is gone.
+
+    It was paused, and goes on when it is taken up.
+    """
     with rig.controller(*rig.begin()) as controller:
         wait_until(lambda: "updated" in rig.phases())
         rig.say("pause")
-        controller.send_signal(signal.SIGINT)
+        controller.send_signal(number)
         _, err = controller.communicate(timeout=120)
         assert controller.returncode == 130, err
         assert "bootcfleet rollout resume" in err
