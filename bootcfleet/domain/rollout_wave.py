@@ -103,7 +103,11 @@ def _run(rollout: Rollout, wave: Wave) -> Step:
     well = sum(state.phase in _WELL for state in states)
     if well == 0 and deferred:
         # Nobody has proven anything: the next wave may not start on that.
-        return Step(waiting=(Waiting(wave.title, f"{deferred} hosts cannot be reached"),))
+        lost = sum(state.phase is HostPhase.DEFERRED and bool(state.fault) for state in states)
+        noun = "host" if lost == 1 else "hosts"
+        # Those that are to be tried again were not asked yet.
+        said = (Waiting(wave.title, f"{lost} {noun} cannot be reached"),) if lost else ()
+        return Step(waiting=said)
     if well == 0 and all(state.phase is HostPhase.REFUSED for state in states):
         if not _last(rollout, wave):
             return Step((halt(rollout, f"no host of {wave.title} could be reached"),))

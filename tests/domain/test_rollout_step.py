@@ -248,3 +248,22 @@ def test_lost_hosts_that_answer_slowly_keep_no_rollout_open() -> None:
     done = play(8, policy, fakes=fakes, room=1)
     assert done.run().outcome == "failed"
     assert set(phases(done).values()) == {HostPhase.FAILED}
+
+
+def test_a_host_that_is_tried_again_is_not_said_to_be_unreachable() -> None:
+    done = play(2, RolloutPolicy(), fakes={"h0": FakeHost("h0", sick_on=frozenset({NEW}))})
+    assert done.run().outcome == "halted"
+    done.request(EntryKind.RETRY, reason="")
+    said: list[str] = []
+    done.on_tick = lambda now: said.extend(waits_of(now.rollout, now.now))
+    assert done.run().outcome == "halted"
+    assert not any("reached" in why for why in said)
+
+
+def test_a_canary_that_cannot_be_reached_is_waited_for() -> None:
+    fakes = {"h0": FakeHost("h0", faults={ActionKind.STAGE: [HostFault.UNREACHABLE] * 9})}
+    done = play(2, RolloutPolicy(timeouts=Timeouts(offline=9999)), fakes=fakes)
+    said: set[str] = set()
+    done.on_tick = lambda now: said.update(waits_of(now.rollout, now.now))
+    assert done.run().outcome == "done"
+    assert any(why.endswith(": 1 host cannot be reached") for why in said)
