@@ -30,10 +30,15 @@ from bootcfleet.ops.imagestanding import image_judge
 from bootcfleet.ops.rollout_plan import Plan, plan_rollout
 from bootcfleet.ops.rollout_policy import choose_policy
 from bootcfleet.ops.rollout_run import begin_rollout, raise_if_halted
+from bootcfleet.ops.rollouts import open_rollouts, overlaps
 
 if TYPE_CHECKING:
     from bootcfleet.ops.hostcheck import HostChecks
     from bootcfleet.ops.project import LoadedProject
+
+
+#: What is accepted by somebody who moves hosts of a rollout that is still open.
+OPEN_ROLLOUT = "open-rollout"
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,7 @@ def move(
         if asking.dry_run or not plan.moving:
             return ExitCode.FAILED if bad else ExitCode.DONE
         _acknowledge(output, plan, asking)
+        _let_others_end(loaded, plan, asking)
         noun = "host" if len(plan.moving) == 1 else "hosts"
         output.confirm(f"{what.operation} {len(plan.moving)} {noun}?", yes=asking.yes)
         end = _carry_out(output, loaded, plan, fleet, checks, running)
@@ -157,6 +163,25 @@ def _acknowledge(output: Output, plan: Plan, asking: Asking) -> None:
                 hint=f"if that is meant, add --accept {one.rule}",
             )
         output.confirm(f"{one.text}: is that meant?", yes=False)
+
+
+def _let_others_end(loaded: LoadedProject | None, plan: Plan, asking: Asking) -> None:
+    """Hosts that another rollout waits with are not taken from under it by mistake.
+
+    Raises `UsageError`.
+    """
+    if OPEN_ROLLOUT in (asking.accept or ()):
+        return
+    with open_rollouts(loaded) as rollouts:
+        others = overlaps(rollouts, plan.moving)
+    if others:
+        first = others[0]
+        raise UsageError(
+            first.text,
+            hint=f"let it end (`bootcfleet rollout show {first.record.id}`), abort it, choose "
+            f"other hosts, or take them from it with --accept {OPEN_ROLLOUT}",
+            details=[other.text for other in others[1:]],
+        )
 
 
 def _checks(loaded: LoadedProject | None, plan: Plan, fleet: Fleet) -> Mapping[str, HostChecks]:

@@ -7,7 +7,7 @@ next looks, so that any process that reaches the ledger may ask.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -238,3 +238,41 @@ def reached_by(rollout: Rollout, known: Sequence[Host]) -> Rollout:
         for name, host in rollout.hosts.items()
     }
     return replace(rollout, hosts=hosts)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """An open rollout, and which of the hosts that somebody wants to move it has not done with."""
+
+    record: RolloutRecord
+    hosts: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """Who, in which rollout of whom."""
+        shown, more = ", ".join(self.hosts[:5]), len(self.hosts) - 5
+        names = f"{shown}{f' and {more} more' if more > 0 else ''}"
+        verb = "is" if len(self.hosts) == 1 else "are"
+        return (
+            f"{names} {verb} in the open rollout {self.record.id} "
+            f"({self.record.operation}) of {self.record.actor}"
+        )
+
+
+def overlaps(rollouts: Rollouts, hosts: Collection[str]) -> list[Overlap]:
+    """The open rollouts that still have something to do with one of `hosts`.
+
+    A host is locked only once its turn has come; until then this ledger knows of it.
+    Raises `FleetError` for a journal that cannot be read.
+    """
+    found = []
+    for record, _ in rollouts.store.all(open_only=True):
+        if record.operation == PULL:
+            continue
+        rollout = look(rollouts, record.id).rollout
+        left = tuple(
+            name for name in hosts if name in rollout.targets and not rollout.state(name).ended
+        )
+        if left:
+            found.append(Overlap(record, left))
+    return found

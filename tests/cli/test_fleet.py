@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -321,3 +324,35 @@ def test_an_empty_inventory_says_what_to_do(
     path.write_text("version: 1\nhosts: {}\n")
     assert run(["fleet", "status", "-i", str(path)]) == 2
     assert "has no hosts yet" in capsys.readouterr().err
+
+
+def test_hosts_of_an_open_rollout_are_left_to_it(rig: Rig) -> None:
+    rig.publish("1.1")
+    # Its first wave ends; the last one waits for an approval that never comes.
+    project = {
+        "version": 1,
+        "name": "acme",
+        "registry": f"{rig.lab.registry_address}/acme",
+        "rollouts": {"slow": {"waves": [{"limit": 1}, {"approve": "manual"}]}},
+    }
+    Path("bootcfleet.yaml").write_text(json.dumps(project))
+    argv = ["fleet", "upgrade", "-i", str(rig.lab.inventory_path), "--yes", "--policy", "slow"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bootcfleet", *argv], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "waits for approval" in line:
+                break
+        _, said = rig("upgrade", "h2", "h3", "--yes", ends=2)
+        assert said.startswith("error: h2, h3 are in the open rollout ")
+        assert "--accept open-rollout" in said
+        # The one that it has moved is locked until it ends, for other ledgers' admins too.
+        rig.publish("1.2")
+        assert "refused: h1: is locked: rollout" in rig("upgrade", "h1", "--yes", ends=1)[0]
+        assert rig.versions() == ["1.1", "1.0", "1.0"]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
