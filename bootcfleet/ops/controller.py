@@ -94,8 +94,8 @@ class Controller:
             self._let_go(error)
             raise
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self.workers.stop()
         if self.rollout.outcome is None:
-            self.workers.stop()
             self._let_go(None)
         return self.rollout
 

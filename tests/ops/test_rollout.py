@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -265,3 +266,13 @@ def test_what_is_asked_while_a_controller_takes_a_rollout_up_is_heard(
     assert {sim.reboots for sim in fleet.sims.values()} == {0}
     told = [event.kind for event in fleet.events]
     assert told.count("rollout.halted") == 1
+
+
+def test_a_rollout_leaves_no_threads_behind(ledger: Ledger) -> None:
+    fleet = SimFleet(ledger)
+    before = threading.active_count()
+    assert fleet.upgrade().outcome == "done"
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert threading.active_count() <= before
