@@ -213,10 +213,11 @@ class ProcessSocket(socket.socket):
     """One end of a socket whose other end is a process's stdin and stdout.
 
     For ssh's ProxyCommand.  Closing it ends the process, which is waited for in
-    the background; `complaint` is the last that it said on stderr.
+    the background; `complaint()` is the last that it said on stderr.
     """
 
     _process: subprocess.Popen[bytes]
+    _reaper: threading.Thread
     _said: bytes = b""
 
     @classmethod
@@ -236,7 +237,8 @@ class ProcessSocket(socket.socket):
             except BaseException:
                 super(ProcessSocket, connection).close()
                 raise
-        threading.Thread(target=connection._reap, daemon=True).start()
+        connection._reaper = threading.Thread(target=connection._reap, daemon=True)
+        connection._reaper.start()
         return connection
 
     def _reap(self) -> None:
@@ -246,9 +248,13 @@ class ProcessSocket(socket.socket):
                     self._said = (self._said + chunk)[-4096:]
         self._process.wait()
 
-    @property
-    def complaint(self) -> str:
-        """The last line on its stderr, or nothing."""
+    def complaint(self, patience: float = 5.0) -> str:
+        """The last line on its stderr, or nothing.
+
+        Waits up to `patience` seconds for the process to end: a socket that is
+        shut is seen before what was said before that has been read.
+        """
+        self._reaper.join(patience)
         lines = self._said.decode("utf-8", "backslashreplace").strip().splitlines()
         return lines[-1].strip() if lines else ""
 

@@ -283,8 +283,8 @@ def _cause(error: Exception, target: Target) -> str:
 
 
 def _handshake_cause(error: Exception, sock: object) -> str:
-    if isinstance(sock, ProcessSocket) and sock.complaint:
-        return f"the proxy command says: {sock.complaint}"
+    if isinstance(sock, ProcessSocket) and (complaint := sock.complaint()):
+        return f"the proxy command says: {complaint}"
     text = str(error) or "the connection was closed"
     if "banner" in text:
         return "it accepts the connection but does not greet as an SSH server"

@@ -26,10 +26,21 @@ def test_its_complaint_is_kept() -> None:
     with ProcessSocket.start(["sh", "-c", "echo first >&2; echo no way >&2; exit 1"]) as connection:
         connection.settimeout(20)
         assert connection.recv(1) == b""
-        connection._process.wait(20)
-        while not connection.complaint:
-            pass
-        assert connection.complaint == "no way"
+        assert connection.complaint(20) == "no way"
+
+
+def test_its_complaint_is_waited_for() -> None:
+    """What hangs up before it says why is heard out, as one whose words are not read yet."""
+    line = "exec <&- >&-; sleep 0.3; echo no way >&2"
+    with ProcessSocket.start(["sh", "-c", line]) as connection:
+        connection.settimeout(20)
+        assert connection.recv(1) == b""
+        assert connection.complaint(20) == "no way"
+
+
+def test_a_process_that_says_nothing_is_not_waited_for_long() -> None:
+    with ProcessSocket.start(["sleep", "600"]) as connection:
+        assert connection.complaint(0.01) == ""
 
 
 def test_a_program_that_does_not_exist() -> None:
