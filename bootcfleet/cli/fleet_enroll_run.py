@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bootcfleet.cli.fleet_options import Selection
+from bootcfleet.cli.fleet_selection import hosts_of
 from bootcfleet.cli.output import Output, ask_secret
 from bootcfleet.domain.document import did_you_mean
 from bootcfleet.domain.pulltimer import TIMER, TimerSettings, parse_window, timer_settings
@@ -48,10 +49,7 @@ def run_enroll(
     output = Output(as_json=as_json)
     loaded = find_project()
     wish = _wish(asked, loaded)
-    path = connect.inventory_path(selection.inventory, loaded)
-    _, hosts = connect.select(
-        path, selection.labels or (), selection.groups or (), selection.patterns or ()
-    )
+    hosts = hosts_of(selection, loaded)
     fleet = connect.over_ssh(hosts, ask_secret)
     try:
         plans = plan_enrolment(fleet, wish, parallel=parallel)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bootcfleet.cli.fleet_options import Selection
+from bootcfleet.cli.fleet_selection import selected
 from bootcfleet.cli.output import Output, ask_secret
 from bootcfleet.domain.hostlock import LockHolder, clock
 from bootcfleet.errors import ExitCode, FleetError, HostError, UsageError
@@ -13,15 +14,11 @@ from bootcfleet.ops.audit import recorder
 from bootcfleet.ops.fleet import Fleet
 from bootcfleet.ops.hostlocks import Locks, read_locks, to_break
 from bootcfleet.ops.hostlocks import break_locks as break_all
-from bootcfleet.ops.project import LoadedProject, find_project
+from bootcfleet.ops.project import LoadedProject
 
 
 def _fleet(selection: Selection) -> tuple[LoadedProject | None, Fleet]:
-    loaded = find_project()
-    path = connect.inventory_path(selection.inventory, loaded)
-    _, hosts = connect.select(
-        path, selection.labels or (), selection.groups or (), selection.patterns or ()
-    )
+    loaded, hosts = selected(selection)
     return loaded, connect.over_ssh(hosts, ask_secret)
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from bootcfleet.cli.fleet_options import Asking, Failing, Pace, Running, Selection
-from bootcfleet.cli.fleet_run import selected
+from bootcfleet.cli.fleet_selection import selected
 from bootcfleet.cli.fleet_view import plan_json, rollout_json, show_plan, show_rollout
 from bootcfleet.cli.output import Output, ask_secret
 from bootcfleet.cli.rollout_desk import desk

@@ -6,24 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from bootcfleet.cli.fleet_options import Selection
+from bootcfleet.cli.fleet_selection import selected
 from bootcfleet.cli.output import Output, ask_secret
-from bootcfleet.domain.inventory import Host
 from bootcfleet.drivers.command import CommandResult
 from bootcfleet.errors import FleetError, HostError
 from bootcfleet.ops import connect
 from bootcfleet.ops import fleet as fleet_ops
 from bootcfleet.ops.audit import recorder
-from bootcfleet.ops.project import LoadedProject, find_project
-
-
-def selected(selection: Selection) -> tuple[LoadedProject | None, tuple[Host, ...]]:
-    """The project, if this is one, and the hosts that are selected.  Raises `UsageError`."""
-    loaded = find_project()
-    path = connect.inventory_path(selection.inventory, loaded)
-    _, hosts = connect.select(
-        path, selection.labels or (), selection.groups or (), selection.patterns or ()
-    )
-    return loaded, hosts
 
 
 def show_hosts(selection: Selection, *, as_json: bool) -> None:

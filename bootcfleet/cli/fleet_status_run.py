@@ -11,6 +11,7 @@ import os
 from datetime import UTC, datetime
 
 from bootcfleet.cli.fleet_options import Selection
+from bootcfleet.cli.fleet_selection import hosts_of
 from bootcfleet.cli.fleet_status_view import status_table
 from bootcfleet.cli.output import Output, ask_secret
 from bootcfleet.domain.inventory import Host
@@ -73,8 +74,4 @@ def _hosts(selection: Selection) -> tuple[Host, ...]:
         from bootcfleet.ops.project import find_project
 
         loaded = find_project()
-    path = connect.inventory_path(selection.inventory, loaded)
-    _, hosts = connect.select(
-        path, selection.labels or (), selection.groups or (), selection.patterns or ()
-    )
-    return hosts
+    return hosts_of(selection, loaded)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from bootcfleet.cli.fleet_options import Selection
+from bootcfleet.cli.fleet_selection import selected
 from bootcfleet.cli.output import Output, ask_secret
 from bootcfleet.domain.download import human
 from bootcfleet.domain.hosttruth import OSTREE_TIMER, HostTruth
@@ -22,7 +23,7 @@ from bootcfleet.ops.fleet import Fleet
 from bootcfleet.ops.imagestanding import image_judge
 from bootcfleet.ops.preflight import Preflight, look_at
 from bootcfleet.ops.preflight import preflight as look_before
-from bootcfleet.ops.project import LoadedProject, find_project
+from bootcfleet.ops.project import LoadedProject
 
 #: The columns of ``fleet facts --csv``; a column is never renamed or moved.
 COLUMNS = (
@@ -52,11 +53,7 @@ WORDS = {Severity.REFUSE: "refused", Severity.CONFIRM: "to confirm", Severity.WA
 @contextmanager
 def open_fleet(selection: Selection) -> Iterator[tuple[LoadedProject | None, Fleet]]:
     """The selected hosts, their connections closed at the end."""
-    loaded = find_project()
-    path = connect.inventory_path(selection.inventory, loaded)
-    _, hosts = connect.select(
-        path, selection.labels or (), selection.groups or (), selection.patterns or ()
-    )
+    loaded, hosts = selected(selection)
     fleet = connect.over_ssh(hosts, ask_secret)
     try:
         yield loaded, fleet

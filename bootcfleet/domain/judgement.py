@@ -20,7 +20,7 @@ from bootcfleet.errors import TRANSIENT, HostFault
 #: A host with one of these cannot be spoken to at the moment: it is deferred.
 OFFLINE = frozenset({HostFault.UNREACHABLE, HostFault.CONNECTION_LOST, HostFault.TIMEOUT})
 
-#: How long until a deferred host is looked for again (seconds).
+#: How long until a host that is deferred, or did not come back, is looked for again (seconds).
 LOOK_AGAIN = 30.0
 
 _BEFORE = frozenset({HostPhase.PENDING, HostPhase.STAGING, HostPhase.STAGED})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from bootcfleet.domain.action import Action, ActionKind, Step, Waiting, World
 from bootcfleet.domain.budget import Budget
@@ -22,6 +23,7 @@ from bootcfleet.domain.decision import (
     not_reached,
     not_taken_back,
 )
+from bootcfleet.domain.judgement import LOOK_AGAIN
 from bootcfleet.domain.rollout import HostPhase, HostState, Observation, Operation, Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, NewEntry, WavePhase
 from bootcfleet.domain.rollout_policy import Download
@@ -35,9 +37,6 @@ from bootcfleet.domain.rollout_wave import (
     waits_for_offline,
 )
 from bootcfleet.errors import HostFault
-
-#: How often a host that did not come back, or could not be reached, is looked for (seconds).
-LOOK_AGAIN = 30.0
 
 #: What takes a staged host away from its users.
 _LEAVES = frozenset({ActionKind.DRAIN, ActionKind.REBOOT})
@@ -264,7 +263,9 @@ class _Pass:
 
     def _unwind(self, host: str, state: HostState) -> None:
         """Back with the others, newest wave first."""
-        if self._wave_to_unwind() not in (0, self._wave_of(host)):
+        # Those that joined late go back first.
+        newest = self._wave_to_unwind
+        if newest not in (0, self._waves_of.get(host, newest)):
             return
         seen = self.world.seen.get(host)
         if seen is None:
@@ -306,29 +307,24 @@ class _Pass:
             self._wake(self._offline_deadline())
         return bool(self.kept)
 
+    @cached_property
     def _wave_to_unwind(self) -> int:
         """The newest wave that has hosts to go back, or 0: then it is those of none."""
-        if not hasattr(self, "_unwinding"):
-            rollout = self.rollout
-            left = [
-                wave.number
-                for wave in rollout.waves
-                if any(
-                    # Those on their way forward will have to go back as well.
-                    state.phase in UNDER_WAY or self._goes_back(state)
-                    for state in map(rollout.state, wave.hosts)
-                )
-            ]
-            self._unwinding = max(left, default=0)
-        return self._unwinding
+        rollout = self.rollout
+        left = [
+            wave.number
+            for wave in rollout.waves
+            if any(
+                # Those on their way forward will have to go back as well.
+                state.phase in UNDER_WAY or self._goes_back(state)
+                for state in map(rollout.state, wave.hosts)
+            )
+        ]
+        return max(left, default=0)
 
-    def _wave_of(self, host: str) -> int:
-        if not hasattr(self, "_waves_of"):
-            self._waves_of = {
-                name: wave.number for wave in self.rollout.waves for name in wave.hosts
-            }
-        # Those that joined late go back first.
-        return self._waves_of.get(host, self._wave_to_unwind())
+    @cached_property
+    def _waves_of(self) -> dict[str, int]:
+        return {name: wave.number for wave in self.rollout.waves for name in wave.hosts}
 
     def _look_for(self, host: str, state: HostState) -> None:
         """A host that did not come back is looked for while the rollout is open."""

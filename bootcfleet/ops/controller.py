@@ -28,6 +28,7 @@ from bootcfleet.domain.rollout import ENDS, HostPhase, Observation, Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, JournalEntry, NewEntry, WavePhase
 from bootcfleet.domain.rollout_replay import apply, host_entry, wave_entry
 from bootcfleet.domain.rollout_step import next_actions
+from bootcfleet.domain.rollout_wave import halt
 from bootcfleet.drivers.rolloutstore import RolloutTakenError
 from bootcfleet.errors import FleetError, HostFault
 from bootcfleet.ops.hosttask import HostTask
@@ -197,9 +198,7 @@ class Controller:
             self._voice.gate(action, reply)
             return []
         if reply is not None:
-            unwind = self.rollout.policy.on_halt.value == "rollback"
-            reason = f"the hook {action.reason} failed: {reply}"
-            return [NewEntry(EntryKind.HALTED, "", {"reason": reason, "unwind": unwind})]
+            return [halt(self.rollout, f"the hook {action.reason} failed: {reply}")]
         phase = WavePhase.RUNNING if action.when == "before" else WavePhase.DONE
         return [wave_entry(action.wave, phase)]
 

@@ -32,7 +32,6 @@ class HostTask:
     wave_number: int | None = None
     directory: str = ""
     checks: tuple[Check, ...] = ()
-    seen: Observation | None = None
     resolved: Mapping[str, Resolved] = field(default_factory=dict)
     reference: str | None = None
 
