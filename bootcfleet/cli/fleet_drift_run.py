@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from bootcfleet.cli.fleet_options import Selection
 from bootcfleet.cli.fleet_truth_run import open_fleet
 from bootcfleet.cli.output import Output
+from bootcfleet.domain.fleetdrift import drift_sentences
 from bootcfleet.domain.preflight_case import entry_title
 from bootcfleet.drivers.channelstore import ChannelStore
 from bootcfleet.drivers.registry import RegistryClient
@@ -53,11 +54,10 @@ def _table(output: Output, found: DriftSurvey) -> None:
         runs = entry_title(booted) if booted else "(not booted by bootc)"
         rows.append([one.host, kinds or "-", runs, str(one.wanted or "-")])
     output.table(["HOST", "DRIFT", "RUNS", "SHOULD RUN"], rows)
-    for one in found.hosts:
-        for finding in one.findings:
-            output.line(f"{finding.kind}: {one.host}: {finding.message}")
-            if finding.hint:
-                output.line(f"  {finding.hint}")
+    for said in drift_sentences((one.host, own) for one in found.hosts for own in one.findings):
+        output.line(said.text)
+        if said.hint:
+            output.line(f"  {said.hint}")
     for note in found.notes:
         output.line(f"note: {note}")
     asked = len(found.hosts) - len(found.silent)

@@ -6,7 +6,7 @@ who moved the host, what it follows, and whether its images may be used at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from enum import StrEnum
@@ -56,23 +56,67 @@ DESCRIPTIONS: dict[DriftKind, str] = {
 }
 
 
+#: Stands in a hint for the hosts that it is about, and for one of them where a command takes one.
+_HOSTS, _HOST = "<hosts>", "<host>"
+#: How many hosts a sentence names.
+_NAMED = 5
+
+
 @dataclass(frozen=True)
 class DriftFinding:
-    """One difference, to be read behind the host's name; `slot` is where the image is."""
+    """One difference, to be read behind the host's name; `slot` is where the image is.
+
+    `advice` is what to run next.  It names no host, so that hosts that differ alike are equal.
+    """
 
     kind: DriftKind
     message: str
-    hint: str | None = None
+    advice: str | None = None
     slot: str = "booted"
 
-    def to_json(self) -> dict[str, Any]:
+    def hint(self, hosts: Sequence[str]) -> str | None:
+        """What to run next for `hosts`, which differ in this way; of many none is named."""
+        if self.advice is None:
+            return None
+        several = " ".join(hosts) if len(hosts) <= _NAMED else "HOST…"
+        return self.advice.replace(_HOSTS, several).replace(_HOST, hosts[0])
+
+    def to_json(self, host: str) -> dict[str, Any]:
         """As JSON-ready data."""
         return {
             "kind": str(self.kind),
             "slot": self.slot,
             "message": self.message,
-            "hint": self.hint,
+            "hint": self.hint([host]),
         }
+
+
+@dataclass(frozen=True)
+class DriftSentence:
+    """One difference, with all hosts that have it."""
+
+    finding: DriftFinding
+    hosts: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """What the matter is, and with whom; of many hosts only the first five are named."""
+        shown, more = ", ".join(self.hosts[:_NAMED]), len(self.hosts) - _NAMED
+        names = f"{shown}{f' and {more} more' if more > 0 else ''}"
+        return f"{self.finding.kind}: {names}: {self.finding.message}"
+
+    @property
+    def hint(self) -> str | None:
+        """What to run next."""
+        return self.finding.hint(self.hosts)
+
+
+def drift_sentences(found: Iterable[tuple[str, DriftFinding]]) -> tuple[DriftSentence, ...]:
+    """Findings by host, the same of several hosts said once, in the order of the first of them."""
+    grouped: dict[DriftFinding, list[str]] = {}
+    for host, one in found:
+        grouped.setdefault(one, []).append(host)
+    return tuple(DriftSentence(one, tuple(hosts)) for one, hosts in grouped.items())
 
 
 @dataclass(frozen=True)
@@ -122,19 +166,19 @@ def _digest(case: DriftCase, status: BootcStatus) -> Iterable[DriftFinding]:
         yield DriftFinding(
             DriftKind.STAGED,
             f"runs {runs}, and {should} is staged",
-            f"bootcfleet fleet reboot --apply-staged {case.truth.host}",
+            f"bootcfleet fleet reboot --apply-staged {_HOSTS}",
         )
     elif found is Drift.BEHIND:
         yield DriftFinding(
             DriftKind.BEHIND,
             f"runs {runs} and should run {should}",
-            f"bootcfleet fleet upgrade {case.truth.host}",
+            f"bootcfleet fleet upgrade {_HOSTS}",
         )
     else:
         yield DriftFinding(
             DriftKind.OTHER_IMAGE,
             f"runs {status.booted.reference or 'no image'} {runs} and should run {should}",
-            f"bootcfleet fleet switch {case.wanted} {case.truth.host}",
+            f"bootcfleet fleet switch {case.wanted} {_HOSTS}",
         )
 
 
@@ -142,7 +186,7 @@ def _follows(case: DriftCase, booted: BootEntry) -> Iterable[DriftFinding]:
     own, said = booted.ref, case.said
     if own is None:
         return
-    switch = f"bootcfleet fleet switch {said or own.name + ':TAG'} {case.truth.host}"
+    switch = f"bootcfleet fleet switch {said or own.name + ':TAG'} {_HOSTS}"
     if own.pinned and (case.peers_follow if said is None else not said.pinned):
         why = f"the inventory says {said}" if said else "other hosts follow a tag of it"
         yield DriftFinding(
@@ -181,7 +225,7 @@ def _outside(case: DriftCase, booted: BootEntry) -> Iterable[DriftFinding]:
         DriftKind.MOVED_OUTSIDE,
         f"runs {entry_title(booted)}, and rollout {rollout} left it on {_short(after)} at {when} "
         f"UTC: {why}",
-        f"look at it: bootcfleet why {case.truth.host}",
+        f"look at it: bootcfleet why {_HOST}",
     )
 
 
@@ -192,12 +236,11 @@ def drift_is_none(case: DriftCase) -> bool:
 
 
 def _waiting(case: DriftCase, status: BootcStatus) -> Iterable[DriftFinding]:
-    host = case.truth.host
     if status.rollback_queued and status.rollback is not None:
         yield DriftFinding(
             DriftKind.WAITING_OTHER,
             f"has a rollback to {entry_title(status.rollback)} queued",
-            f"carry it out: bootcfleet fleet rollback {host}; or undo it: bootc rollback there",
+            f"carry it out: bootcfleet fleet rollback {_HOSTS}; or undo it: bootc rollback there",
             "rollback",
         )
     staged = status.staged
@@ -208,7 +251,7 @@ def _waiting(case: DriftCase, status: BootcStatus) -> Iterable[DriftFinding]:
         yield DriftFinding(
             DriftKind.WAITING_OTHER,
             f"has {entry_title(staged)} staged{by}, which is not what it should run",
-            f"bootcfleet fleet upgrade {host}",
+            f"bootcfleet fleet upgrade {_HOSTS}",
             "staged",
         )
 

@@ -50,7 +50,7 @@ class HostDrift:
             "wanted": str(self.wanted) if self.wanted else None,
             "booted": entry_json(status.booted) if status else None,
             "staged": entry_json(status.staged) if status else None,
-            "drift": [one.to_json() for one in self.findings],
+            "drift": [one.to_json(self.host) for one in self.findings],
             "error": {"fault": str(fault) if fault else None, "message": self.error.message}
             if self.error
             else None,

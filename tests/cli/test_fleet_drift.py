@@ -102,6 +102,14 @@ def test_hosts_that_run_what_their_channel_says(rig: Rig) -> None:
 def test_a_channel_that_went_on_and_a_timer_that_followed(rig: Rig) -> None:
     rig.promote("1.1")
     assert set(map(tuple, rig.drift().values())) == {("behind",)}
+    out, _ = rig("drift", ends=3)
+    assert [line.partition(": runs")[0] for line in out.splitlines() if ": runs" in line] == [
+        "behind: h1, h2, h3"
+    ]
+    assert "  bootcfleet fleet upgrade h1 h2 h3\n" in out
+    hosts = json.loads(rig("drift", "--json", ends=3)[0])["hosts"]
+    hints = [one["drift"][0]["hint"] for one in hosts]
+    assert hints == [f"bootcfleet fleet upgrade {name}" for name in ("h1", "h2", "h3")]
     rig("upgrade", "--yes", "--canary", "0")
     assert rig.drift(ends=0) == {"h1": [], "h2": [], "h3": []}
     rig.promote("1.2")

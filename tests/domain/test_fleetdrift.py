@@ -13,8 +13,10 @@ from bootcfleet.domain.bootc import BootcStatus, parse_status
 from bootcfleet.domain.fleetdrift import (
     DESCRIPTIONS,
     DriftCase,
+    DriftFinding,
     DriftKind,
     drift_of,
+    drift_sentences,
     following,
     newest_moves,
 )
@@ -197,6 +199,34 @@ def test_a_difference(name: str) -> None:
     assert [one.kind for one in found] == [kind for kind, _ in expected]
     for one, (_, words) in zip(found, expected, strict=True):
         assert words in one.message
+
+
+def test_what_differs_alike_is_said_once() -> None:
+    def behind(*names: str) -> list[tuple[str, DriftFinding]]:
+        return [
+            (name, one)
+            for name in names
+            for one in drift_of(replace(GOOD, truth=host(host=name), resolved=BEHIND))
+        ]
+
+    (unlocked,) = drift_of(replace(GOOD, truth=host(usr="unlocked")))
+    few = drift_sentences([*behind("a"), ("b", unlocked), *behind("c", "b")])
+    assert [(one.finding.kind, one.hosts) for one in few] == [
+        (KINDS.BEHIND, ("a", "c", "b")),
+        (KINDS.CHANGED_LOCALLY, ("b",)),
+    ]
+    assert few[0].text.startswith("behind: a, c, b: runs 1.0 aaaaaaaaaaaa and should run ")
+    assert few[0].hint == "bootcfleet fleet upgrade a c b"
+    # A command with only some of its hosts would leave the others behind.
+    (many,) = drift_sentences(behind(*"abcdefg"))
+    assert many.text.startswith("behind: a, b, c, d, e and 2 more: ")
+    assert many.hint == "bootcfleet fleet upgrade HOST…"
+
+
+def test_a_command_for_one_host_names_one() -> None:
+    (found,) = drift_of(replace(GOOD, last=moved(NEW)))
+    assert found.hint(["a", "b"]) == "look at it: bootcfleet why a"
+    assert found.to_json("b")["hint"] == "look at it: bootcfleet why b"
 
 
 def test_every_kind_has_a_row() -> None:
