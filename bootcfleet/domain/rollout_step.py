@@ -9,27 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cached_property
 
 from bootcfleet.domain.action import Action, ActionKind, Step, Waiting, World
 from bootcfleet.domain.budget import Budget
-from bootcfleet.domain.decision import (
-    at_once,
-    decide,
-    ended,
-    given_up,
-    going_back,
-    looked_for,
-    not_reached,
-    not_taken_back,
-)
+from bootcfleet.domain.decision import at_once, decide, ended, looked_for, not_reached
 from bootcfleet.domain.judgement import LOOK_AGAIN
-from bootcfleet.domain.rollout import HostPhase, HostState, Observation, Operation, Rollout
+from bootcfleet.domain.rollout import HostPhase, HostState, Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, NewEntry, WavePhase
 from bootcfleet.domain.rollout_policy import Download
 from bootcfleet.domain.rollout_replay import host_entry
+from bootcfleet.domain.rollout_unwind import Unwinding
 from bootcfleet.domain.rollout_wave import (
-    UNDER_WAY,
     halt,
     outcome_of,
     over_budget,
@@ -72,6 +62,7 @@ class _Pass:
         self.wake: datetime | None = None
         self.blocked: list[str] = []
         self.kept: dict[str, str] = {}
+        self.unwinding = Unwinding(rollout, world.seen)
         self.budget = Budget(rollout.policy.budgets, tuple(rollout.hosts.values()))
         self._windows: dict[str | None, bool] = {}
         for host, state in rollout.states.items():
@@ -101,8 +92,11 @@ class _Pass:
             state = self.rollout.state(host)
             if state.ended:
                 self._ended(host, state)
-            elif self.rollout.halted is not None and self._given_up(host, state):
-                pass
+            elif (left := self.unwinding.leaves(host, state)) is not None:
+                if isinstance(left, Action):
+                    self.urgent.append(left)
+                else:
+                    self.entries.append(left)
             elif state.not_before is not None and state.not_before > self.now:
                 self._wake(state.not_before)
             elif state.phase is HostPhase.PENDING and not may_begin:
@@ -256,16 +250,14 @@ class _Pass:
 
     def _ended(self, host: str, state: HostState) -> None:
         """A host that has ended may still have to go back, or to be looked for."""
-        if self._goes_back(state):
+        if self.unwinding.takes_back(state):
             self._unwind(host, state)
         elif state.down and state.fault is HostFault.DID_NOT_RETURN:
             self._look_for(host, state)
 
     def _unwind(self, host: str, state: HostState) -> None:
         """Back with the others, newest wave first."""
-        # Those that joined late go back first.
-        newest = self._wave_to_unwind
-        if newest not in (0, self._waves_of.get(host, newest)):
+        if not self.unwinding.has_turn(host):
             return
         seen = self.world.seen.get(host)
         if seen is None:
@@ -280,14 +272,7 @@ class _Pass:
             self.kept[host] = why
             return
         self.budget.rebooting(host)
-        self.entries.append(
-            host_entry(host, going_back(state, seen, "the rollout halted and goes back"))
-        )
-
-    def _goes_back(self, state: HostState) -> bool:
-        """Whether a host was updated well, and is still to go back with the others."""
-        left = state.phase is HostPhase.UPDATED and state.fault is not HostFault.NO_ROLLBACK
-        return self.rollout.unwind and left
+        self.entries.append(self.unwinding.back(host, state, seen))
 
     def _waits_to_go_back(self) -> bool:
         """Whether hosts that go back wait for a window or a budget.
@@ -297,34 +282,11 @@ class _Pass:
         """
         for host, why in self.kept.items():
             hopeless = self._stuck() if self._in_window(host) else self.wake is None
-            if not hopeless:
-                continue
-            state = self.rollout.state(host)
-            message = f"{state.message}; not taken back: {why}"
-            kept = replace(state, message=message, fault=HostFault.NO_ROLLBACK)
-            self.entries.append(host_entry(host, kept))
+            if hopeless:
+                self.entries.append(self.unwinding.kept(host, why))
         if self.kept and self.now < self._offline_deadline():
             self._wake(self._offline_deadline())
         return bool(self.kept)
-
-    @cached_property
-    def _wave_to_unwind(self) -> int:
-        """The newest wave that has hosts to go back, or 0: then it is those of none."""
-        rollout = self.rollout
-        left = [
-            wave.number
-            for wave in rollout.waves
-            if any(
-                # Those on their way forward will have to go back as well.
-                state.phase in UNDER_WAY or self._goes_back(state)
-                for state in map(rollout.state, wave.hosts)
-            )
-        ]
-        return max(left, default=0)
-
-    @cached_property
-    def _waves_of(self) -> dict[str, int]:
-        return {name: wave.number for wave in self.rollout.waves for name in wave.hosts}
 
     def _look_for(self, host: str, state: HostState) -> None:
         """A host that did not come back is looked for while the rollout is open."""
@@ -340,33 +302,6 @@ class _Pass:
         looked = self.world.looked.get(host)
         if looked is None or looked + _seconds(LOOK_AGAIN) <= self.now:
             self.looks.append(Action(ActionKind.OBSERVE, host, "it did not come back", state))
-
-    def _given_up(self, host: str, state: HostState) -> bool:
-        """Whether a host of a halted rollout is left as it is."""
-        if state.phase in (HostPhase.PENDING, HostPhase.DEFERRED):
-            why = "not begun: the rollout halted"
-            if state.message and state.phase is HostPhase.DEFERRED:
-                why += f" ({state.message})"
-        elif state.phase in (HostPhase.STAGING, HostPhase.STAGED, HostPhase.DRAINING):
-            seen, target = self.world.seen.get(host), self.rollout.targets.get(host)
-            if seen is None or target is None or seen.boot_id != target.boot_id:
-                return False
-            why = "not rebooted: the rollout halted"
-            ours = self.rollout.operation is not Operation.REBOOT
-            if ours and (seen.rollback_queued or (seen.staged and not seen.download_only)):
-                self._discard(host, state, seen)
-                return True
-        else:
-            return False
-        self.entries.append(host_entry(host, given_up(state, why)))
-        return True
-
-    def _discard(self, host: str, state: HostState, seen: Observation) -> None:
-        """What is staged or queued would be booted by the next power cut: take it back."""
-        if state.attempted and state.tries:
-            self.entries.append(host_entry(host, not_taken_back(state, seen)))
-            return
-        self.urgent.append(Action(ActionKind.DISCARD, host, "the rollout halted", state))
 
     def _release_or_finish(self) -> None:
         for host, state in self.rollout.states.items():

@@ -20,7 +20,6 @@ from bootcfleet.domain.rollout_policy import (
     Timeouts,
 )
 from bootcfleet.domain.rollout_waits import waits_of
-from bootcfleet.domain.window import Window, Windows
 from bootcfleet.errors import HostFault
 from tests.rolloutworld import NEW, OLD, FakeHost, Play, play
 
@@ -197,47 +196,6 @@ def test_a_resumed_rollout_looks_for_a_host_that_was_lost_before() -> None:
     assert done.run().outcome == "done"
     assert set(phases(done).values()) == {HostPhase.UPDATED}
     assert {host.boots for host in done.hosts.values()} == {1}
-
-
-def test_hosts_go_back_in_the_next_window_when_this_one_has_closed() -> None:
-    policy = RolloutPolicy(
-        canary=None,
-        batch=Limit(1),
-        on_halt=OnHalt.ROLLBACK,
-        windows=Windows((Window("0 8 * * *", 60),)),
-    )
-    done = play(3, policy, fakes={"h2": FakeHost("h2", sick_on=frozenset({NEW}))})
-    waited: list[str] = []
-    done.on_tick = lambda now: waited.extend(
-        waits_of(now.rollout, now.now) if now.rollout.unwind else ()
-    )
-    assert done.run().outcome == "halted"
-    assert set(phases(done).values()) == {HostPhase.ROLLED_BACK}
-    assert any("no maintenance window is open; it opens 2026-01-" in why for why in waited)
-    for name in ("h0", "h1"):
-        rebooted = [at for at, what, host in done.log if what == "reboot" and host == name]
-        assert [(at.hour, at.minute) for at in rebooted] == [(8, 0), (8, 0)]
-
-
-def test_a_host_that_may_not_go_back_is_named_and_the_others_go() -> None:
-    hosts = {name: {"cluster": cluster} for name, cluster in zip("abcd", "xyxx", strict=True)}
-    budgets = Budgets(group_by=("cluster",), per_group=Limit(1))
-    policy = RolloutPolicy(canary=None, batch=Limit(1), on_halt=OnHalt.ROLLBACK, budgets=budgets)
-    lost = FakeHost("c", faults={ActionKind.CONCLUDE: [HostFault.DID_NOT_RETURN]})
-    done = play(hosts, policy, fakes={"c": lost})
-    end = done.run()
-    assert end.outcome == "halted"
-    assert phases(done) == {
-        "a": HostPhase.UPDATED,
-        "b": HostPhase.ROLLED_BACK,
-        "c": HostPhase.FAILED,
-        "d": HostPhase.SKIPPED,
-    }
-    kept = end.state("a")
-    assert kept.fault is HostFault.NO_ROLLBACK
-    assert "not taken back: max_unavailable_per_group: cluster=x" in kept.message
-    done.request(EntryKind.RETRY, reason="")
-    assert done.rollout.state("a").fault is None
 
 
 def test_lost_hosts_that_answer_slowly_keep_no_rollout_open() -> None:
