@@ -14,6 +14,9 @@ def bootc(case: Case) -> Found:
     if case.truth.problem is not None:
         problem = case.truth.problem
         yield Finding("bootc", Severity.REFUSE, problem.message, problem.hint, problem.fault)
+    elif case.booted is not None and case.booted.incompatible:
+        # bootc's answer then has neither an image nor a type; `layered` says why.
+        return
     elif case.truth.status is None or not case.truth.status.booted_by_bootc:
         yield Finding(
             "bootc",
@@ -49,17 +52,22 @@ def abilities(case: Case) -> Found:
 
 
 def layered(case: Case) -> Found:
-    """Packages that rpm-ostree has layered: bootc carries them on no further."""
-    booted = case.booted
-    if (
-        booted is not None
-        and booted.incompatible
-        and case.planned.operation is not Operation.REBOOT
-    ):
+    """Packages that rpm-ostree has layered: bootc carries them on no further.
+
+    Of a deployment with them bootc does not say which image it is (its ``status.rs``), so not
+    even a reboot of it could be told from another one.
+    """
+    status = case.truth.status
+    if status is None:
+        return
+    upgrade = case.planned.operation is Operation.UPGRADE
+    staged = upgrade and status.staged is not None and status.staged.incompatible
+    if staged or (case.booted is not None and case.booted.incompatible):
         yield Finding(
             "layered-packages",
             Severity.REFUSE,
-            "has local rpm-ostree changes (layered packages), which bootc refuses to carry on",
+            f"has local rpm-ostree changes (layered packages){' staged' if staged else ''}, which "
+            "bootc refuses to carry on",
             "look with `rpm-ostree status` there, and remove them with `rpm-ostree reset`",
             HostFault.INCOMPATIBLE,
         )

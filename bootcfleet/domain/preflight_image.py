@@ -13,15 +13,18 @@ from bootcfleet.errors import HostFault
 
 def follows(case: Case) -> Found:
     """What an upgrade would follow."""
-    planned = case.planned
-    booted = case.booted
-    if planned.operation is not Operation.UPGRADE or planned.reference is not None or not booted:
+    planned, status = case.planned, case.truth.status
+    if planned.operation is not Operation.UPGRADE or planned.reference is not None or not status:
         return
-    if booted.ref is not None and booted.ref.pinned:
+    # bootc goes on from what is staged.
+    entry = status.staged or status.booted
+    if entry is None or entry.incompatible or not status.booted_by_bootc:
+        return
+    if entry.ref is not None and entry.ref.pinned:
         yield Finding(
             "follows",
             Severity.REFUSE,
-            f"is pinned by digest ({booted.reference}), so an upgrade never finds anything",
+            f"is pinned by digest ({entry.reference}), so an upgrade never finds anything",
             "use `bootcfleet fleet switch IMAGE`",
             HostFault.WRONG_DIGEST,
         )
@@ -29,7 +32,7 @@ def follows(case: Case) -> Found:
         yield Finding(
             "follows",
             Severity.REFUSE,
-            f"follows {booted.transport or 'no image'}:{booted.reference or ''}, which is not in "
+            f"follows {entry.transport or 'no image'}:{entry.reference or ''}, which is not in "
             "a registry",
             "use `bootcfleet fleet switch IMAGE`",
             HostFault.REGISTRY,

@@ -12,14 +12,16 @@ def document(host: SimHost, *, booted: bool) -> dict[str, Any]:
     """The document; without slots where bootc did not boot the system."""
     with host.lock:
         spec = host.staged or host.booted
+        layered = _layered(host)
+        follows = booted and not (layered and host.staged is None)
         image = {"image": spec.reference, "transport": spec.transport}
         return {
             "apiVersion": "org.containers.bootc/v1",
             "kind": "BootcHost",
             "metadata": {"name": "host"},
             "spec": {
-                "image": image if booted else None,
-                "bootOrder": "rollback" if host.rollback_queued and booted else "default",
+                "image": image if follows else None,
+                "bootOrder": "rollback" if host.rollback_queued and follows else "default",
             },
             "status": {
                 "booted": _booted(host) if booted else None,
@@ -32,15 +34,25 @@ def document(host: SimHost, *, booted: bool) -> dict[str, Any]:
                 "usrOverlay": {"accessMode": "readWrite", "persistence": "transient"}
                 if host.has(Fault.USR_UNLOCKED) and booted
                 else None,
-                "type": "bootcHost" if booted else None,
+                "type": "bootcHost" if booted and not layered else None,
             },
         }
 
 
+def _layered(host: SimHost) -> bool:
+    """Whether rpm-ostree has changed what runs: only what the host began with, before bootc.
+
+    bootc does not represent that as an image, and the host has no type then (its ``status.rs``).
+    """
+    moved = host.booted.serial or (host.rollback is not None and host.rollback.serial)
+    return host.has(Fault.LAYERED_PACKAGES) and not moved
+
+
 def _booted(host: SimHost) -> dict[str, Any]:
-    layered, pinned = host.has(Fault.LAYERED_PACKAGES), host.has(Fault.PINNED)
     entry = _entry(host.booted, host.cached_update) or {}
-    return entry | {"incompatible": layered, "pinned": pinned}
+    if _layered(host):
+        entry |= {"image": None, "cachedUpdate": None, "incompatible": True}
+    return entry | {"pinned": host.has(Fault.PINNED)}
 
 
 def _entry(

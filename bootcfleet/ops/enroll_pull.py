@@ -162,7 +162,8 @@ def carry_out_enrolment(
 def _plan(fleet: Fleet, name: str, wish: Wish) -> HostPlan:
     facts = fleet.bootc(name).facts()
     status = facts.status
-    if status.booted is None or not status.booted_by_bootc:
+    layered = status.booted is not None and status.booted.incompatible
+    if status.booted is None or not (layered or status.booted_by_bootc):
         return _refuse(name, HostFault.NOT_BOOTC_BOOTED, "is not booted by bootc")
     state = timer_state(fleet, name)
     if wish.settings is None:

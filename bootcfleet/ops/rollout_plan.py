@@ -13,7 +13,7 @@ from bootcfleet.domain.bootc import BootEntry
 from bootcfleet.domain.image import Resolved
 from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.judgement import OFFLINE
-from bootcfleet.domain.reference import ImageRef, Platform
+from bootcfleet.domain.reference import ImageRef, InvalidReferenceError, Platform
 from bootcfleet.domain.rollout import (
     HostPhase,
     HostState,
@@ -257,20 +257,19 @@ def _target(
     """What a host should become, or the state in which it stays out."""
     status = facts.status
     booted = status.booted
+    # Before the next one: with layered packages bootc names neither an image nor a type.
+    if booted is not None and booted.incompatible:
+        return _layered("")
     if booted is None or not status.booted_by_bootc:
         return _refuse(HostFault.NOT_BOOTC_BOOTED, "is not booted by bootc")
-    if booted.incompatible and operation is not Operation.REBOOT:
-        return _refuse(
-            HostFault.INCOMPATIBLE,
-            "has local rpm-ostree changes (layered packages), which bootc refuses to carry on; "
-            "see `rpm-ostree status`, remove them with `rpm-ostree reset`",
-        )
     if operation is Operation.ROLLBACK:
         return _back(name, facts)
     if operation is Operation.REBOOT:
         return _again(name, facts, apply_staged=apply_staged)
+    if operation is Operation.UPGRADE and status.staged and status.staged.incompatible:
+        return _layered(" staged")
     if reference is None:
-        return _not_followed(booted)
+        return _not_followed(status.staged or booted)
     image = resolved[str(reference)]
     accepted = _accepted(image, booted.architecture)
     if accepted is None:
@@ -291,17 +290,25 @@ def _target(
     return Target(name, str(reference), accepted, booted.digest, facts.boot_id, reason)
 
 
-def _not_followed(booted: BootEntry) -> HostState:
-    """Why an upgrade has nothing to follow."""
-    if booted.ref is not None and booted.ref.pinned:
+def _layered(where: str) -> HostState:
+    return _refuse(
+        HostFault.INCOMPATIBLE,
+        f"has local rpm-ostree changes (layered packages){where}, which bootc refuses to carry on; "
+        "see `rpm-ostree status`, remove them with `rpm-ostree reset`",
+    )
+
+
+def _not_followed(entry: BootEntry) -> HostState:
+    """Why an upgrade has nothing to follow; `entry` is what bootc would go on from."""
+    if entry.ref is not None and entry.ref.pinned:
         return _refuse(
             HostFault.WRONG_DIGEST,
-            f"is pinned by digest ({booted.reference}), so an upgrade never finds anything; "
+            f"is pinned by digest ({entry.reference}), so an upgrade never finds anything; "
             "use `bootcfleet fleet switch IMAGE`",
         )
     return _refuse(
         HostFault.REGISTRY,
-        f"follows {booted.transport or 'no image'}:{booted.reference or ''}, which is not in a "
+        f"follows {entry.transport or 'no image'}:{entry.reference or ''}, which is not in a "
         "registry; use `bootcfleet fleet switch IMAGE`",
     )
 
@@ -362,7 +369,11 @@ def _accepted(image: Resolved, architecture: str | None) -> frozenset[str] | Non
         return frozenset({index})
     if architecture is None:
         return frozenset({index, *(str(digest) for digest in image.platforms.values())})
-    own = image.platforms.get(Platform.parse(architecture))
+    try:
+        own = image.platforms.get(Platform.parse(architecture))
+    except InvalidReferenceError:
+        # One odd host must not end the plan of all others.
+        return None
     return frozenset({index, str(own)}) if own else None
 
 

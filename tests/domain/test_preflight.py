@@ -55,6 +55,10 @@ def changed(**booted: Any) -> BootcStatus:
     return replace(found, booted=replace(found.booted, **booted))
 
 
+#: As bootc tells of a deployment with layered packages: it has no image, and the host no type.
+LAYERED = replace(changed(image=None, incompatible=True), type=None, spec_reference=None)
+IS_LAYERED = ("layered-packages", Severity.REFUSE, HostFault.INCOMPATIBLE, "layered packages")
+
 #: A host that nothing is the matter with.
 GOOD = HostTruth(
     "h",
@@ -165,12 +169,30 @@ CASES: dict[str, tuple[dict[str, Any], Planned, list[tuple[str, Severity, Any, s
         replace(PLANNED, wants=("soft_reboot",)),
         [("abilities", WARN, None, "bootc unknown without soft reboots")],
     ),
-    "layered": (
-        {"status": changed(incompatible=True)},
-        PLANNED,
-        [("layered-packages", REFUSE, HostFault.INCOMPATIBLE, "layered packages")],
+    "layered": ({"status": LAYERED}, replace(PLANNED, reference=None), [IS_LAYERED]),
+    "layered and switched": ({"status": LAYERED}, SWITCH, [IS_LAYERED]),
+    "layered and rebooted only": ({"status": LAYERED}, AGAIN, [IS_LAYERED]),
+    "layered by the next reboot": (
+        {"status": replace(status(), staged=LAYERED.booted)},
+        replace(PLANNED, reference=None, resolved=None, download=None),
+        [
+            (*IS_LAYERED[:3], "(layered packages) staged, which"),
+            ("staged", WARN, None, "has no digest staged"),
+        ],
     ),
-    "layered and rebooted only": ({"status": changed(incompatible=True)}, AGAIN, []),
+    "pinned by digest by the next reboot": (
+        {
+            "status": replace(
+                status(),
+                staged=parse_status(Machine("h", reference=f"r.example/a/b@{OLD}").status()).booted,
+            )
+        },
+        replace(PLANNED, reference=None, resolved=None, download=None),
+        [
+            ("follows", REFUSE, HostFault.WRONG_DIGEST, f"pinned by digest (r.example/a/b@{OLD})"),
+            ("staged", WARN, None, "staged"),
+        ],
+    ),
     "pinned by digest": (
         {"status": parse_status(Machine("h", reference=f"r.example/a/b@{OLD}").status())},
         replace(PLANNED, reference=None, resolved=None, download=None),

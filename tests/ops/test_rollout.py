@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bootcfleet.domain.faults import FaultSpec
+from bootcfleet.domain.faults import Fault, FaultSpec
 from bootcfleet.domain.limit import Limit
 from bootcfleet.domain.policy import HealthCheck
 from bootcfleet.domain.reference import ImageRef, Platform
@@ -196,6 +196,27 @@ def test_an_image_without_the_hosts_platform_is_refused(ledger: Ledger) -> None:
     fleet.tags.platforms = {Platform("linux", "arm64"): OTHER}
     plan = fleet.plan()
     assert "no image for it (it has linux/arm64)" in plan.rollout.state("a").message
+
+
+def test_one_odd_architecture_does_not_end_the_plan_of_all(ledger: Ledger) -> None:
+    fleet = SimFleet(ledger, ("odd", "well"))
+    sim = fleet.sims["odd"]
+    sim.booted = replace(sim.booted, image=pulled(OLD, architecture="loong64"))
+    rollout = fleet.plan().rollout
+    assert rollout.state("odd").phase is HostPhase.REFUSED
+    assert "is loong64 and r.example/acme/web:prod has no image" in rollout.state("odd").message
+    assert set(rollout.targets) == {"well"}
+
+
+@pytest.mark.parametrize("operation", list(Operation))
+def test_a_host_with_layered_packages_is_told_so(ledger: Ledger, operation: Operation) -> None:
+    """bootc names neither an image nor a type there: that is not "not booted by bootc"."""
+    fleet = SimFleet(ledger, ("a",))
+    fleet.sims["a"].break_with(FaultSpec(Fault.LAYERED_PACKAGES))
+    image = ImageRef.parse(REFERENCE) if operation is Operation.SWITCH else None
+    state = fleet.plan(operation=operation, image=image).rollout.state("a")
+    assert (state.phase, state.fault) == (HostPhase.REFUSED, HostFault.INCOMPATIBLE)
+    assert "layered packages" in state.message
 
 
 def test_an_upgrade_of_a_host_pinned_by_digest_is_refused(ledger: Ledger) -> None:
