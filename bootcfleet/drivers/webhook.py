@@ -12,6 +12,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from bootcfleet import __version__
+from bootcfleet.drivers.healthprobe import why_not
 from bootcfleet.errors import FleetError, UsageError
 
 #: Its value goes with each post as a bearer token.
@@ -59,15 +60,23 @@ class Webhook:
         headers = {"Content-Type": "application/json", "User-Agent": f"bootcfleet/{__version__}"}
         if self._token_env and (token := os.environ.get(self._token_env)):
             headers["Authorization"] = f"Bearer {token}"
-        data = json.dumps(body, ensure_ascii=False).encode()
+        # ASCII: half a surrogate in the words of a host can be written so, and not as UTF-8.
+        data = json.dumps(body).encode()
         try:
             answer = self._pool.request(
-                "POST", self._url, body=data, headers=headers, redirect=False
+                "POST",
+                self._url,
+                body=data,
+                headers=headers,
+                redirect=False,
+                preload_content=False,
             )
+            # The status says it all, and a body may have no end.
+            answer.close()
         except HTTPError as error:
             # urllib3's own words name the whole address.
             raise WebhookError(
-                f"the webhook at {self.host} cannot be reached ({type(error).__name__})"
+                f"the webhook at {self.host} cannot be reached: {why_not(error, self._timeout)}"
             ) from None
         except ValueError as error:
             # http.client on a token or address that is no header: its words have it in them.
