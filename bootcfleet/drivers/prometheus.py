@@ -79,7 +79,9 @@ class Prometheus:
             if not (token.isascii() and token.isprintable()):
                 raise UsageError(f"{BEARER} has characters that no bearer token has")
             headers["Authorization"] = f"Bearer {token}"
-        form = urlencode({"query": expression, "timeout": f"{self._timeout:g}s"}).encode()
+        # Its durations are whole numbers: it takes neither 1.5s nor 1e+06s.
+        limit = f"{max(1, round(self._timeout * 1000))}ms"
+        form = urlencode({"query": expression, "timeout": limit}).encode()
         pool = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(total=self._timeout))
         try:
             answer = pool.request(

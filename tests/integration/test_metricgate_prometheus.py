@@ -122,6 +122,12 @@ def test_a_gate_that_holds(prometheus: Running) -> None:
     assert prometheus.ask("scalar(sum(errors))", "<", 1).message.endswith(" < 1")
 
 
+@pytest.mark.parametrize("seconds", [1.5, 10.0, 1_209_600.0])
+def test_a_time_limit_is_one_that_it_takes(prometheus: Running, seconds: float) -> None:
+    gate = MetricGate("gate", prometheus.url, "vector(1)", "<", 2, timeout=seconds)
+    assert ask_gate(gate, sleep=lambda _: None).message == "1 < 2"
+
+
 def test_the_sample_that_breaks_it_is_shown(prometheus: Running) -> None:
     found = prometheus.ask("sum by (service, site) (errors)")
     assert not found.ok

@@ -88,7 +88,7 @@ def test_a_query_is_posted(server: Server) -> None:
     assert (found.ok, found.answered, found.message) == (True, True, "0.01 < 0.05")
     ((path, form, bearer),) = server.asked
     assert path == "/api/v1/query"
-    assert form == {"query": ['sum(rate(x{a="b"}[5m])) & 1'], "timeout": ["7.5s"]}
+    assert form == {"query": ['sum(rate(x{a="b"}[5m])) & 1'], "timeout": ["7500ms"]}
     assert bearer is None
     server.ask(server=f"http://127.0.0.1:{server.port}/prefix/")
     assert server.asked[-1][0] == "/prefix/api/v1/query"
