@@ -27,6 +27,7 @@ from bootcfleet.ops import connect
 from bootcfleet.ops.audit import current_actor, open_ledger
 from bootcfleet.ops.fleet import Fleet
 from bootcfleet.ops.imagestanding import image_judge
+from bootcfleet.ops.rollout_past import past_of
 from bootcfleet.ops.rollout_plan import Plan, plan_rollout
 from bootcfleet.ops.rollout_policy import choose_policy
 from bootcfleet.ops.rollout_run import begin_rollout, raise_if_halted
@@ -99,6 +100,7 @@ def move(
             resolve=client.resolve,
             registry=client,
             judge_images=image_judge(loaded, client, today=now.date()),
+            ask_past=past_of(loaded),
             signed=loaded is not None and loaded.project.signing is not None,
             image=target,
             apply_staged=what.apply_staged,

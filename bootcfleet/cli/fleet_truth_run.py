@@ -24,6 +24,7 @@ from bootcfleet.ops.imagestanding import image_judge
 from bootcfleet.ops.preflight import Preflight, look_at
 from bootcfleet.ops.preflight import preflight as look_before
 from bootcfleet.ops.project import LoadedProject
+from bootcfleet.ops.rollout_past import past_of
 
 #: The columns of ``fleet facts --csv``; a column is never renamed or moved.
 COLUMNS = (
@@ -78,6 +79,7 @@ def show_preflight(
             signed=loaded is not None and loaded.project.signing is not None,
             hosts_ask=hosts_ask,
             judge_images=image_judge(loaded, client, today=datetime.now(UTC).date()),
+            ask_past=past_of(loaded),
             parallel=parallel,
         )
     if as_json:

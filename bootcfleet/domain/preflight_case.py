@@ -69,7 +69,9 @@ class Planned:
     `release` is the operating system of that image.  `rollout` is the one that asks: its own lock
     is no obstacle.  `signed`: the project signs its images.  `wants` are the abilities of bootc
     (`domain/abilities.py`) that the policy would use, `standing` is that of the image that the
-    host would go to.
+    host would go to.  `moved_ago` is how many seconds ago a rollout of this ledger left the host on
+    what it runs, `lock_ended` how the rollout has ended that has locked it; None where the ledger
+    does not know.
     """
 
     operation: Operation = Operation.UPGRADE
@@ -82,6 +84,8 @@ class Planned:
     signed: bool = False
     wants: tuple[str, ...] = ()
     standing: ImageStanding = field(default_factory=ImageStanding)
+    moved_ago: float | None = None
+    lock_ended: str | None = None
 
     @property
     def pulls(self) -> bool:

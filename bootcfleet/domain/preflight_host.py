@@ -78,22 +78,18 @@ def locked(case: Case) -> Found:
     lock = case.truth.lock
     if lock is None or (lock.readable and lock.rollout == case.planned.rollout):
         return
-    if lock.stale:
-        yield Finding(
-            "locked",
-            Severity.WARN,
-            f"has a stale lock: {lock.title}",
-            f"resume that rollout, or break the lock: bootcfleet fleet unlock {case.truth.host}",
-        )
+    has = "has a stale lock" if lock.stale else "is locked"
+    unlock = f"bootcfleet fleet unlock {'' if lock.stale else '--force '}{case.truth.host}"
+    if case.planned.lock_ended is not None:
+        message = f"{has}: {lock.title}; that rollout has ended ({case.planned.lock_ended})"
+        hint = f"it could not take its lock away; break it: {unlock}"
+    elif lock.stale:
+        message, hint = f"{has}: {lock.title}", f"resume that rollout, or break the lock: {unlock}"
     else:
-        yield Finding(
-            "locked",
-            Severity.REFUSE,
-            f"is locked: {lock.title}",
-            "wait for that rollout, or when it is gone for good break the lock: "
-            f"bootcfleet fleet unlock --force {case.truth.host}",
-            HostFault.LOCKED,
-        )
+        message = f"{has}: {lock.title}"
+        hint = f"wait for that rollout, or when it is gone for good break the lock: {unlock}"
+    # A stale one as well: no rollout takes it over, so that the host would fail in its wave.
+    yield Finding("locked", Severity.REFUSE, message, hint, HostFault.LOCKED)
 
 
 def clock(case: Case) -> Found:
@@ -168,12 +164,13 @@ def timer(case: Case) -> Found:
 
 
 def uptime(case: Case) -> Found:
-    """A host that has just booted."""
-    if case.truth.uptime is not None and case.truth.uptime < case.limits.young:
+    """A host that has just booted, unless that was a rollout of this ledger."""
+    since, moved = case.truth.uptime, case.planned.moved_ago
+    if since is not None and since < case.limits.young and (moved is None or moved > since):
         yield Finding(
             "uptime",
             Severity.WARN,
-            f"booted {case.truth.uptime:.0f} s ago: somebody else may be at work on it",
+            f"booted {since:.0f} s ago: somebody else may be at work on it",
         )
 
 

@@ -248,7 +248,10 @@ class _Work:
         """Leave nothing of the rollout on the host; what must stay is said in the journal."""
         state = self.task.action.state
         if state.down and state.fault is HostFault.DID_NOT_RETURN:
-            return HostReply(notes=("its lock is left: it does not answer",))
+            unlock = f"bootcfleet fleet unlock --force {self.name}"
+            return HostReply(
+                notes=(f"its lock is left: it does not answer; once it does: {unlock}",)
+            )
         retries, tries = self.task.policy.retries, 1
         while True:
             try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from bootcfleet.domain.bootc import BootcStatus
 from bootcfleet.domain.hosttruth import HostTruth
@@ -25,6 +26,7 @@ from bootcfleet.ops.fleet import Fleet, Resolve, resolve_all
 from bootcfleet.ops.imagestanding import Judge
 from bootcfleet.ops.preflight_images import Images, by_digest, goal
 from bootcfleet.ops.preflight_report import Preflight, PreflightReport
+from bootcfleet.ops.rollout_past import AskPast, Past
 
 __all__ = ["Preflight", "PreflightReport", "look_at", "preflight", "preflight_one", "tracked"]
 
@@ -53,6 +55,7 @@ def preflight(
     wants: Sequence[str] = (),
     hosts_ask: bool = True,
     judge_images: Judge | None = None,
+    ask_past: AskPast | None = None,
     limits: Limits | None = None,
     parallel: int = 50,
 ) -> Preflight:
@@ -63,8 +66,10 @@ def preflight(
     `rollout` is the one that asks (its own locks are no obstacle), `signed` whether the project
     signs its images, `wants` the abilities of bootc that the policy would use, `hosts_ask`
     whether hosts ask their registries themselves.  `judge_images` says whether hosts should have
-    what they would go to (`ops/imagestanding.py`); without it nothing is known of that.
+    what they would go to (`ops/imagestanding.py`), `ask_past` what earlier rollouts did to them
+    (`ops/rollout_past.py`); without these nothing is known of that.
     """
+    began = datetime.now(UTC)
     pulls = operation in {Operation.UPGRADE, Operation.SWITCH}
     ask = str(image) if operation is Operation.SWITCH else FOLLOWED
     looked = look_at(
@@ -85,11 +90,17 @@ def preflight(
     images.learn(
         [(truths[name].status, wanted[name], one.resolved) for name, one in planned.items()]
     )
+    past = _past(ask_past, truths.values(), began, limits or Limits())
     goals = {name: goal(wanted[name], one.resolved) for name, one in planned.items()}
     standings = judge_images(_distinct(goals.values())) if judge_images else Standings()
     for name, future in goals.items():
         standing = standings.of(str(future.digest) if future else None)
-        planned[name] = replace(planned[name], standing=standing)
+        planned[name] = replace(
+            planned[name],
+            standing=standing,
+            moved_ago=_moved_ago(truths[name], past, began),
+            lock_ended=past.ended.get(lock.rollout) if (lock := truths[name].lock) else None,
+        )
     reports = {}
     for name, one in looked.items():
         if isinstance(one, FleetError):
@@ -176,6 +187,29 @@ def _wanted(
             return by_digest(status.rollback) if status else None
         case _:
             return None
+
+
+def _past(
+    ask: AskPast | None, truths: Iterable[HostTruth], began: datetime, limits: Limits
+) -> Past:
+    """What the ledger knows of hosts that are locked, or have just booted; it is not asked else."""
+    seen = tuple(truths)
+    locks = {truth.lock.rollout for truth in seen if truth.lock and truth.lock.readable}
+    young = any(truth.uptime is not None and truth.uptime < limits.young for truth in seen)
+    if ask is None or not (locks or young):
+        return Past()
+    return ask(began - timedelta(seconds=limits.young), locks)
+
+
+def _moved_ago(truth: HostTruth, past: Past, began: datetime) -> float | None:
+    """How long before the look a rollout left the host on what it runs, in seconds.
+
+    The name alone says little: another host may have had it, or somebody has moved it since.
+    """
+    entry, booted = past.moves.get(truth.host), truth.status.booted if truth.status else None
+    if entry is None or booted is None or entry.digests.get("after") != booted.digest:
+        return None
+    return (began - entry.at).total_seconds()
 
 
 def _distinct(images: Iterable[ImageRef | None]) -> list[ImageRef]:

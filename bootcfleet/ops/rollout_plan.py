@@ -32,6 +32,7 @@ from bootcfleet.ops.fleet import Fleet, Resolve
 from bootcfleet.ops.hosttask import observation
 from bootcfleet.ops.imagestanding import Judge
 from bootcfleet.ops.preflight import Preflight, PreflightReport, preflight
+from bootcfleet.ops.rollout_past import AskPast
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def plan_rollout(
     signed: bool = False,
     hosts_ask: bool = True,
     judge_images: Judge | None = None,
+    ask_past: AskPast | None = None,
     parallel: int = 50,
     began: datetime | None = None,
     actor: str = "",
@@ -79,7 +81,7 @@ def plan_rollout(
 
     `registry` tells how much each host downloads; `signed` is whether the project signs its
     images, `hosts_ask` whether hosts ask their registries themselves, `judge_images` says
-    whether hosts should have an image at all.
+    whether hosts should have an image at all, `ask_past` what earlier rollouts did to them.
 
     Raises the registry's error when a reference that a host needs cannot be
     resolved: nothing was begun.
@@ -96,6 +98,7 @@ def plan_rollout(
         wants=_wants(policy),
         hosts_ask=hosts_ask,
         judge_images=judge_images,
+        ask_past=ask_past,
         parallel=parallel,
     )
     if found.problems:

@@ -220,7 +220,16 @@ CASES: dict[str, tuple[dict[str, Any], Planned, list[tuple[str, Severity, Any, s
         BACK,
         [("locked", REFUSE, HostFault.LOCKED, "r9")],
     ),
-    "stale lock": ({"lock": lock(120)}, PLANNED, [("locked", WARN, None, "a stale lock")]),
+    "stale lock": (
+        {"lock": lock(120)},
+        PLANNED,
+        [("locked", REFUSE, HostFault.LOCKED, "has a stale lock: rollout r9 of alice@desk")],
+    ),
+    "a lock that a rollout could not take away": (
+        {"lock": lock(200)},
+        replace(PLANNED, lock_ended="halted"),
+        [("locked", REFUSE, HostFault.LOCKED, "that rollout has ended (halted)")],
+    ),
     "our own lock": ({"lock": lock(200)}, replace(PLANNED, rollout="r9"), []),
     "a lock that nobody can read": (
         {"lock": LockHolder("", "", "", 0, 0, 150)},
@@ -360,6 +369,12 @@ CASES: dict[str, tuple[dict[str, Any], Planned, list[tuple[str, Severity, Any, s
         [("update-timer", WARN, None, "rpm-ostreed-automatic.timer")],
     ),
     "just booted": ({"uptime": 42.0}, PLANNED, [("uptime", WARN, None, "42 s ago")]),
+    "just booted by a rollout": ({"uptime": 42.0}, replace(PLANNED, moved_ago=30.0), []),
+    "booted again since": (
+        {"uptime": 42.0},
+        replace(PLANNED, moved_ago=50.0),
+        [("uptime", WARN, None, "42 s ago")],
+    ),
     "starts": ({"system_state": "starting"}, PLANNED, [("system", WARN, None, "its start")]),
     "shuts down": (
         {"system_state": "stopping"},
