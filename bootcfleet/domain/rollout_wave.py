@@ -103,11 +103,8 @@ def _run(rollout: Rollout, wave: Wave) -> Step:
     well = sum(state.phase in _WELL for state in states)
     if well == 0 and deferred:
         # Nobody has proven anything: the next wave may not start on that.
-        lost = sum(state.phase is HostPhase.DEFERRED and bool(state.fault) for state in states)
-        noun = "host" if lost == 1 else "hosts"
-        # Those that are to be tried again were not asked yet.
-        said = (Waiting(wave.title, f"{lost} {noun} cannot be reached"),) if lost else ()
-        return Step(waiting=said)
+        noun = "host" if deferred == 1 else "hosts"
+        return Step(waiting=(Waiting(wave.title, f"{deferred} {noun} cannot be reached"),))
     if well == 0 and all(state.phase is HostPhase.REFUSED for state in states):
         if not _last(rollout, wave):
             return Step((halt(rollout, f"no host of {wave.title} could be reached"),))
@@ -164,9 +161,15 @@ def waits_for_offline(rollout: Rollout) -> bool:
 
 
 def _settled(rollout: Rollout, wave: Wave) -> bool:
-    """Whether nothing more comes of the wave's hosts, but of those that cannot be reached."""
+    """Whether nothing more comes of the wave's hosts, but of those that cannot be reached.
+
+    One that is deferred without a fault is to be tried again, and was not asked yet.
+    """
     states = (rollout.state(host) for host in wave.hosts)
-    return all(state.ended or state.phase is HostPhase.DEFERRED for state in states)
+    return all(
+        state.ended or (state.phase is HostPhase.DEFERRED and state.fault is not None)
+        for state in states
+    )
 
 
 def _last(rollout: Rollout, wave: Wave) -> bool:

@@ -554,6 +554,19 @@ def test_a_retry_takes_up_what_failed_and_goes_on() -> None:
     assert set(phases(done).values()) == {HostPhase.UPDATED}
 
 
+def test_no_wave_goes_on_before_a_host_of_it_was_tried_again() -> None:
+    policy = waves(WaveRule("first", limit=Limit(2)), WaveRule("rest"))
+    done = play(3, policy, fakes=ill("h1"))
+    assert done.run().outcome == "halted"
+    done.hosts["h1"].sick_on = frozenset()
+    done.request(EntryKind.RETRY, reason="")
+    done.released.clear()
+    before = len(done.journal)
+    assert done.run().outcome == "done"
+    done.journal = done.journal[before:]
+    assert came(done, 1, WavePhase.DONE) >= ended_at(done, "h1")
+
+
 # Hosts that cannot be reached
 
 
