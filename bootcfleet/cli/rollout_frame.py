@@ -43,6 +43,7 @@ _MARKS = {
     WavePhase.RUNNING: ("▶", "cyan"),
     WavePhase.BAKING: ("◔", "magenta"),
     WavePhase.DONE: ("✓", "green"),
+    WavePhase.HALTED: ("✗", "red"),
 }
 _STATES = {
     "running": "cyan",
@@ -169,6 +170,8 @@ def _standing(wave: WaveTally, now: float) -> str:
         case WavePhase.DONE:
             passed = (wave.finished or now) - (wave.started or wave.since)
             return f"done in {clock(passed)}"
+        case WavePhase.HALTED:
+            return f"halted after {clock(wave.since - (wave.started or wave.since))}"
 
 
 def _hosts(tally: Tally, now: float, most: int, width: int) -> list[RenderableType]:

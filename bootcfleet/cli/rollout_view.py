@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from bootcfleet.domain.rollout_journal import (
     RolloutRecord,
     RolloutSummary,
     WavePhase,
+    wave_with,
 )
 from bootcfleet.domain.rollout_standing import (
     Controller,
@@ -38,6 +39,8 @@ def list_json(record: RolloutRecord, summary: RolloutSummary, *, held: bool) -> 
     newest = summary.newest
     wave, ended = newest.get(EntryKind.WAVE), newest.get(EntryKind.FINISHED)
     halted = newest.get(EntryKind.HALTED) or newest.get(EntryKind.ABORTED)
+    if halted is not None and halted.number < summary.number(EntryKind.RETRY):
+        halted = None
     return {
         "rollout": record.id,
         "operation": record.operation,
@@ -46,7 +49,7 @@ def list_json(record: RolloutRecord, summary: RolloutSummary, *, held: bool) -> 
         "hosts": record.about.get("hosts"),
         "waves": record.about.get("waves"),
         "wave": wave.body.get("wave") if wave else None,
-        "wave_phase": wave.body.get("phase") if wave else None,
+        "wave_phase": _wave_phase(wave, newest) if wave else None,
         "state": str(standing_of(summary, held=held)),
         "began": _stamp(record.at),
         "actor": record.actor,
@@ -74,6 +77,16 @@ def list_table(output: Output, rows: Sequence[dict[str, Any]]) -> None:
             for row in rows
         ],
     )
+
+
+def _wave_phase(wave: JournalEntry, newest: Mapping[EntryKind, JournalEntry]) -> str:
+    """Where the newest wave stands, with what came to the whole rollout since."""
+    phase = WavePhase(wave.body["phase"])
+    later = [newest[kind] for kind in (EntryKind.FINISHED, EntryKind.RETRY) if kind in newest]
+    for entry in sorted(later, key=lambda entry: entry.number):
+        if entry.number > wave.number:
+            phase = wave_with(entry.kind, phase)
+    return str(phase)
 
 
 def _wave_cell(row: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from bootcfleet.domain.rollout_journal import (
     NewEntry,
     RolloutRecord,
     WavePhase,
+    wave_with,
 )
 from bootcfleet.domain.rollout_policy import RolloutPolicy
 from bootcfleet.domain.rollout_replay import DamagedRolloutError, state_json
@@ -107,6 +108,11 @@ def as_rollout(plan: PullPlan, record: RolloutRecord, entries: Iterable[JournalE
         if entry.kind is EntryKind.WAVE:
             phase = WavePhase(body["phase"])
             waves[int(body["wave"])] = WaveState(phase, entry.at, str(body.get("message", "")))
+        elif entry.kind is EntryKind.FINISHED:
+            waves = {
+                number: replace(wave, phase=wave_with(entry.kind, wave.phase))
+                for number, wave in waves.items()
+            }
         elif entry.kind is EntryKind.HOST:
             states[entry.host] = _STATE.validate_python(body)
     return replace(rollout, states=states, wave_states=waves)

@@ -63,6 +63,21 @@ class WavePhase(StrEnum):
     RUNNING = "running"
     BAKING = "baking"
     DONE = "done"
+    #: The rollout ended before it did.
+    HALTED = "halted"
+
+
+#: Where entries about the whole rollout bring its waves, without an entry of their own.
+_WITH_ROLLOUT = {
+    EntryKind.FINISHED: {WavePhase.RUNNING: WavePhase.HALTED, WavePhase.BAKING: WavePhase.HALTED},
+    # What is well again has not been watched yet: a wave that baked will bake anew.
+    EntryKind.RETRY: {WavePhase.HALTED: WavePhase.RUNNING, WavePhase.BAKING: WavePhase.RUNNING},
+}
+
+
+def wave_with(kind: EntryKind, phase: WavePhase) -> WavePhase:
+    """Where a wave stands after an entry of `kind` about the whole rollout."""
+    return _WITH_ROLLOUT.get(kind, {}).get(phase, phase)
 
 
 @dataclass(frozen=True)

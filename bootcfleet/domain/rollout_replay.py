@@ -30,6 +30,7 @@ from bootcfleet.domain.rollout_journal import (
     NewEntry,
     RolloutRecord,
     WavePhase,
+    wave_with,
 )
 from bootcfleet.domain.rollout_policy import RolloutPolicy
 from bootcfleet.domain.waves import Wave
@@ -202,8 +203,10 @@ class _Fold:
                 self._change(approved=self._rollout.approved | {int(body["wave"])})
             case EntryKind.RETRY:
                 self._retry(host)
+                self._move_waves(entry)
             case EntryKind.FINISHED:
                 self._change(outcome=str(body["outcome"]))
+                self._move_waves(entry)
             case EntryKind.STARTED | EntryKind.STOPPED | EntryKind.NOTE:
                 pass
             case _ as never:
@@ -225,6 +228,12 @@ class _Fold:
                 # It could not go back; should the rollout halt once more, it is its turn again.
                 self._states[name] = replace(state, fault=None)
         self._change(halted=None, unwind=False, outcome=None)
+
+    def _move_waves(self, entry: JournalEntry) -> None:
+        for number, wave in self._waves.items():
+            phase = wave_with(entry.kind, wave.phase)
+            if phase is not wave.phase:
+                self._waves[number] = WaveState(phase, entry.at)
 
     def _change(self, **values: Any) -> None:
         self._rollout = replace(self._rollout, **values)

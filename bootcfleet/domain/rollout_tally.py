@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from bootcfleet.domain.event import Event
 from bootcfleet.domain.rollout import ENDS, FAILURES, HostPhase
-from bootcfleet.domain.rollout_journal import WavePhase
+from bootcfleet.domain.rollout_journal import EntryKind, WavePhase, wave_with
 from bootcfleet.domain.rollout_replay import RETRIED
 from bootcfleet.domain.waves import Wave
 
@@ -297,6 +297,7 @@ class Tally:
             case "finished":
                 self.outcome = str(data.get("outcome") or "finished")
                 self.waits.clear()
+                self._move_waves(EntryKind.FINISHED, at)
 
     def _wait(self, event: Event, at: float) -> None:
         """Something is waited for; `waits` is all of it where it is known."""
@@ -315,9 +316,16 @@ class Tally:
                 # It says so itself.
                 self.waits.pop(wave.title, None)
 
+    def _move_waves(self, kind: EntryKind, at: float) -> None:
+        for wave in self.waves.values():
+            if wave.phase is None or (phase := wave_with(kind, wave.phase)) is wave.phase:
+                continue
+            wave.phase, wave.since, wave.why, wave.until = phase, at, "", None
+
     def _again(self, event: Event, at: float) -> None:
         """Hosts are planned anew: as in `domain/rollout_replay.py`."""
         self.halted = self.outcome = ""
+        self._move_waves(EntryKind.RETRY, at)
         for name, host in self.hosts.items():
             skipped = host.phase is HostPhase.SKIPPED
             if skipped or (host.phase in RETRIED and event.subject in ("", name)):

@@ -17,6 +17,7 @@ from bootcfleet.domain.rollout_journal import (
     JournalEntry,
     RolloutRecord,
     WavePhase,
+    wave_with,
 )
 from bootcfleet.domain.rollout_replay import apply, begin
 
@@ -115,6 +116,7 @@ class Timeline:
 _IDLE = frozenset(
     str(phase) for phase in (HostPhase.PENDING, HostPhase.DEFERRED, HostPhase.STAGED, *ENDS)
 )
+_WAVE_ENDS = frozenset({WavePhase.DONE, WavePhase.HALTED})
 #: Entries that are no moments of their own.
 _FLOW = frozenset({EntryKind.HOST, EntryKind.TARGET, EntryKind.WAVE, EntryKind.EVIDENCE})
 
@@ -152,7 +154,7 @@ def timeline(
                 wave.hosts,
                 standing.phase if standing else None,
                 standing.message if standing else "",
-                _segments(marks.waves.get(wave.number, ()), end, {WavePhase.DONE})[0],
+                _segments(marks.waves.get(wave.number, ()), end, _WAVE_ENDS)[0],
                 Counter(rollout.state(name).phase for name in wave.hosts),
             )
         )
@@ -192,7 +194,11 @@ class _Marks:
         elif entry.kind is EntryKind.WAVE:
             mark = (self.last, str(body["phase"]), str(body.get("message", "")))
             self.waves.setdefault(int(body["wave"]), []).append(mark)
-        elif entry.kind is EntryKind.RETRY:
+        elif entry.kind in (EntryKind.FINISHED, EntryKind.RETRY):
+            for marks in self.waves.values():
+                phase = wave_with(entry.kind, WavePhase(marks[-1][1]))
+                marks.append((self.last, str(phase), ""))
+        if entry.kind is EntryKind.RETRY:
             # The fold knows which hosts a retry takes up.
             before = self._states()
             after = apply(self._at(before), [entry]).states

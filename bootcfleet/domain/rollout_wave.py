@@ -71,7 +71,7 @@ def step_wave(rollout: Rollout, world: World, now: datetime) -> Step | None:
                 continue
             case WavePhase.WAITING:
                 return _start(rollout, wave, world, now)
-            case WavePhase.RUNNING:
+            case WavePhase.RUNNING | WavePhase.HALTED:
                 return _run(rollout, wave)
             case WavePhase.BAKING:
                 return _bake(rollout, wave, world, now)

@@ -101,7 +101,7 @@ def test_no_rollout(say: Say, rollouts: Rollouts) -> None:
 def test_list(say: Say, good: Writer, bad: Writer, rollouts: Rollouts) -> None:
     assert rows(say("list")[1]) == [
         ["ROLLOUT", "BEGAN", "OPERATION", "HOSTS", "WAVE", "STATE", "WHO", "CONTROLLER"],
-        [BAD, "2026-11-21 03:01:00Z", "upgrade", "4", "1 of 2 running", "halted", "ann@ctl1",
+        [BAD, "2026-11-21 03:01:00Z", "upgrade", "4", "1 of 2 halted", "halted", "ann@ctl1",
          "bob@ctl2"],
         [ID, "2026-11-21 03:01:00Z", "upgrade", "4", "1 of 2 done", "left-behind", "ann@ctl1",
          "ann@ctl1"],
@@ -212,6 +212,9 @@ def test_where_it_stands(
 def test_show_what_failed(say: Say, bad: Writer) -> None:
     lines = say("show", BAD)[1].splitlines()
     assert lines[2] == "halted: 1 host failed"
+    assert rows(lines[4]) == [
+        ["wave 1 (first)", "2", "halted", "2026-11-21 03:01:09Z", "1 updated, 1 failed"]
+    ]
     assert rows("\n".join(lines[6:8])) == [
         ["HOST", "WAVE", "PHASE", "MESSAGE"],
         ["web1", "1", "failed", "came back on the old deployment"],
@@ -261,8 +264,8 @@ def test_show_as_json(say: Say, bad: Writer) -> None:
         "number": 1,
         "title": "wave 1 (first)",
         "hosts": ["web1", "web2"],
-        "phase": "running",
-        "since": "2026-11-21T03:01:02Z",
+        "phase": "halted",
+        "since": "2026-11-21T03:01:09Z",
         "message": "",
         "approve": False,
         "approved": False,
@@ -433,6 +436,7 @@ def test_retry(say: Say, bad: Writer, rollouts: Rollouts) -> None:
     )
     (row,) = json.loads(say("list", "--open", "--json")[1])
     assert (row["state"], row["finished"]) == ("stopped", None)
+    assert (row["wave_phase"], row["halted"]) == ("running", None)
     (audited,) = rollouts.ledger.entries(action="rollout.retry")
     assert audited.details == {"host": "web1", "reason": "disk replaced"}
 

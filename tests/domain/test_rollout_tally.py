@@ -13,7 +13,7 @@ from bootcfleet.domain.measure import about, clock, size
 from bootcfleet.domain.rollout import ENDS, HostPhase
 from bootcfleet.domain.rollout_events import JournalEvents
 from bootcfleet.domain.rollout_journal import EntryKind, WavePhase
-from bootcfleet.domain.rollout_replay import replay
+from bootcfleet.domain.rollout_replay import replay, wave_entry
 from bootcfleet.domain.rollout_tally import IDLE, Tally
 from bootcfleet.domain.waves import Wave
 from tests.rolloutjournal import Story, plan, played
@@ -202,6 +202,13 @@ def test_a_retry_defers_the_same_hosts_as_replaying_it_does() -> None:
     story.host("c", HostPhase.ROLLED_BACK, "sick")
     story.host("d", HostPhase.SKIPPED)
     story.say(EntryKind.HALTED, reason="2 hosts failed and the failure budget is 0")
+    story.write(wave_entry(1, WavePhase.DONE))
+    story.write(wave_entry(2, WavePhase.RUNNING))
+    story.say(EntryKind.FINISHED, outcome="halted")
+    one = Tally()
+    for at, event in JournalEvents(story.record).all(story.entries):
+        one.take(event, at.timestamp())
+    assert [wave.phase for wave in one.waves.values()] == [WavePhase.DONE, WavePhase.HALTED]
     for host_name in ("b", ""):
         story.say(EntryKind.RETRY, 1, host_name)
         one = Tally()
@@ -210,6 +217,8 @@ def test_a_retry_defers_the_same_hosts_as_replaying_it_does() -> None:
         rollout = replay(story.record, story.entries)
         for name in rollout.names:
             assert one.hosts[name].phase is rollout.state(name).phase
+        for number, standing in rollout.wave_states.items():
+            assert one.waves[number].phase is standing.phase
         assert (one.halted, one.state) == ("", "running")
 
 

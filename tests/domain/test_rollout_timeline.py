@@ -141,6 +141,27 @@ def test_a_retry_is_seen_as_a_second_go_and_the_first_end_stays() -> None:
     ]
 
 
+def test_a_wave_ends_with_its_rollout_and_runs_again_after_a_retry() -> None:
+    story = Story(plan([["a"]]))
+    story.write(wave_entry(1, WavePhase.RUNNING))
+    story.write(wave_entry(1, WavePhase.BAKING), 60)
+    story.say(EntryKind.HALTED, 30, reason="errors while wave 1 baked")
+    story.say(EntryKind.FINISHED, 10, outcome="halted")
+    (halted,) = timeline(story.record, story.entries, story.now + timedelta(days=1)).waves
+    assert halted.phase is WavePhase.HALTED
+    assert [(one.phase, one.seconds) for one in halted.segments] == [
+        ("running", 60),
+        ("baking", 40),
+    ]
+    story.say(EntryKind.RETRY, 1000, reason="")
+    (again,) = timeline(story.record, story.entries, story.now + timedelta(seconds=5)).waves
+    assert again.phase is WavePhase.RUNNING
+    assert [(one.phase, one.seconds) for one in again.segments[2:]] == [
+        ("halted", 1000),
+        ("running", 5),
+    ]
+
+
 def test_a_clock_that_goes_back_makes_no_time() -> None:
     story = Story(plan([["a"]]))
     story.host("a", HostPhase.STAGING)

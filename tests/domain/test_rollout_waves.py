@@ -567,6 +567,27 @@ def test_no_wave_goes_on_before_a_host_of_it_was_tried_again() -> None:
     assert came(done, 1, WavePhase.DONE) >= ended_at(done, "h1")
 
 
+def test_a_wave_that_halted_while_it_baked_bakes_anew_after_a_retry() -> None:
+    policy = waves(WaveRule("first", limit=Limit(2), bake=1800), WaveRule("rest"))
+    done = play(3, policy)
+    done.on_tick = once(
+        lambda play: play.rollout.wave_state(1).phase is WavePhase.BAKING,
+        lambda play: setattr(play.hosts["h1"], "sick_on", SICK),
+    )
+    assert done.run().outcome == "halted"
+    assert done.rollout.wave_state(1).phase is WavePhase.HALTED
+    assert done.rollout.wave_state(2).phase is WavePhase.WAITING
+    done.hosts["h1"].sick_on = frozenset()
+    done.now += timedelta(days=1)
+    done.request(EntryKind.RETRY, reason="")
+    done.released.clear()
+    done.baked.clear()
+    before = len(done.journal)
+    assert done.run().outcome == "done"
+    done.journal = done.journal[before:]
+    assert came(done, 1, WavePhase.DONE) - ended_at(done, "h1") >= minutes(30)
+
+
 # Hosts that cannot be reached
 
 
