@@ -5,6 +5,11 @@ monotonic ones and calendar events alike; a timer with ``OnBootSec=`` in the pas
 it is started, which would update a host while it is being enrolled: ``OnActiveSec=``
 does not.  bootc's own unit has OnBootSec=1h, OnUnitInactiveSec=8h, RandomizedDelaySec=2h (field
 note *bootc on a host*).
+
+systemd counts a calendar event from when the timer last fired or was started (measured on
+systemd 252: over a daemon-reload, a stop and a start alike).  A window that opened since then
+would fire the moment systemd reads it, days after it closed.  So the timer is started anew with
+an event that is never in the past, and is given its times then.
 """
 
 from __future__ import annotations
@@ -28,19 +33,25 @@ _ROOM = 30 * 60.0
 
 _BEFORE = re.compile(r"^# before: ([a-z-]+) ([a-z-]+)$", re.MULTILINE)
 _RESET = ("OnBootSec", "OnStartupSec", "OnActiveSec", "OnUnitActiveSec", "OnUnitInactiveSec")
+_NO_TIMES = ("[Timer]", *(f"{name}=" for name in _RESET), "OnCalendar=")
+#: What a timer has while it is started: a time that is in nobody's past.
+_NEVER = "OnCalendar=2099-01-01 00:00:00"
+_QUIET = "\n".join((*_NO_TIMES, _NEVER))
 
 
 @dataclass(frozen=True)
 class TimerState:
     """What systemd says of the timer, and what our drop-in holds; None where there is none.
 
-    `load`, `file` and `active` are LoadState, UnitFileState and ActiveState.
+    `load`, `file` and `active` are LoadState, UnitFileState and ActiveState; `later` are the
+    drop-ins of others that systemd reads after ours.
     """
 
     load: str
     file: str
     active: str
     drop_in: str | None = None
+    later: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, shown: str, drop_in: str | None) -> TimerState:
@@ -51,7 +62,15 @@ class TimerState:
             said.get("UnitFileState", ""),
             said.get("ActiveState", ""),
             drop_in,
+            tuple(
+                path for path in said.get("DropInPaths", "").split() if _name(path) > _name(PATH)
+            ),
         )
+
+    @property
+    def masked(self) -> bool:
+        """Whether it is masked for good."""
+        return self.load == "masked" or self.file == "masked"
 
     @property
     def before(self) -> tuple[str, str]:
@@ -79,7 +98,7 @@ class TimerSettings:
 
         Raises `UsageError` for a window that systemd cannot say.
         """
-        lines = ["[Timer]", *(f"{name}=" for name in _RESET), "OnCalendar="]
+        lines = list(_NO_TIMES)
         if self.windows.windows:
             starts = [
                 start
@@ -99,16 +118,16 @@ class TimerSettings:
 
     def text(self, before: tuple[str, str]) -> str:
         """The whole drop-in; `before` is how the timer was before it was enrolled."""
-        return (
-            "# Written by `bootcfleet fleet enroll --pull`, which writes it anew; `--undo` takes it"
-            f" away.\n# before: {before[0]} {before[1]}\n{self.body()}"
-        )
+        return _text(before, self.body())
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the timer cannot do of the policy."""
+        """What the timer cannot do of the policy, or does unasked."""
         if self.windows.blackout:
             return ("a timer knows no blackout days: do not promote before and during them",)
+        if not self.windows.windows:
+            # systemd counts from the service's end, which no restart of the timer changes.
+            return (f"a host whose timer looked longer than {_span(self.every)} ago looks at once",)
         return ()
 
     @property
@@ -205,7 +224,7 @@ class TimerAct:
     def what(self) -> str:
         """A word or two for people; nothing for what goes without saying."""
         if self.text is not None:
-            return "write the drop-in"
+            return "" if _NEVER in self.text else "write the drop-in"
         if self.argv[0] == "rm":
             return "remove the drop-in"
         words = [word for word in self.argv[1:] if word not in (TIMER, "--now")]
@@ -213,51 +232,78 @@ class TimerAct:
 
 
 def enroll_acts(state: TimerState, settings: TimerSettings) -> tuple[TimerAct, ...]:
-    """What brings the timer there; nothing where it is there already."""
+    """What brings the timer there; nothing where it is there already.
+
+    The drop-in comes first: it holds how the timer was before, whatever ends the acts half-way.
+    """
     text = settings.text(state.before)
-    masked = state.load == "masked" or state.file == "masked"
-    enabled = state.file.startswith("enabled") and not masked
-    active = state.active == "active"
-    if state.drop_in == text and enabled and active:
-        return ()
-    acts = []
-    if masked:
+    # Enabled in /run alone, it would be off after the next reboot.
+    enabled = state.file == "enabled" and not state.masked
+    active = state.active == "active" and not state.masked
+    enable = TimerAct(_state(state), ("systemctl", "enable", TIMER))
+    if state.drop_in == text and active:
+        return () if enabled else (enable,)
+    if state.drop_in is None:
+        why = "there is none"
+    else:
+        why = "it has others" if state.drop_in != text else "it is written anew"
+    reload = ("systemctl", "daemon-reload")
+    acts = [
+        TimerAct("the drop-in's folder", ("mkdir", "-p", FOLDER)),
+        TimerAct("no time that has passed", text=_text(state.before, f"{_QUIET}\n")),
+    ]
+    if state.masked:
         acts.append(TimerAct(f"{TIMER} is masked", ("systemctl", "unmask", TIMER)))
-    if state.drop_in != text:
-        acts += [
-            TimerAct("the drop-in's folder", ("mkdir", "-p", FOLDER)),
-            TimerAct(
-                "there is none" if state.drop_in is None else "it has others",
-                text=text,
-            ),
-            TimerAct("systemd reads it", ("systemctl", "daemon-reload")),
-        ]
-    if active and not masked:
+    acts.append(TimerAct("systemd reads it", reload))
+    if not enabled:
+        acts.append(enable)
+    if active:
         acts.append(TimerAct("the new times hold", ("systemctl", "restart", TIMER)))
-    if not (enabled and active):
-        acts.append(TimerAct(_state(state), ("systemctl", "enable", "--now", TIMER)))
+    else:
+        acts.append(TimerAct(_state(state), ("systemctl", "start", TIMER)))
+    acts += [TimerAct(why, text=text), TimerAct("systemd reads it", reload)]
     return tuple(acts)
 
 
 def undo_acts(state: TimerState) -> tuple[TimerAct, ...]:
-    """What takes the enrolment back; nothing where there is none."""
+    """What takes the enrolment back; nothing where there is none.
+
+    The drop-in goes last where the timer is to be off: it says so as long as that is not done.
+    """
     if state.drop_in is None:
         return ()
     file, active = state.before
-    acts = [
+    forget = (
         TimerAct("the drop-in was written by enroll", ("rm", "-f", PATH)),
         TimerAct("systemd forgets it", ("systemctl", "daemon-reload")),
-    ]
-    if active == "active":
-        return (*acts, TimerAct("bootc's own times hold", ("systemctl", "restart", TIMER)))
-    if not file.startswith("enabled"):
-        acts.append(TimerAct(f"it was {file}", ("systemctl", "disable", "--now", TIMER)))
-    else:
-        acts.append(TimerAct(f"it was {active}", ("systemctl", "stop", TIMER)))
+    )
+    if state.masked or state.load == "not-found":
+        # Somebody masked it since, or the image has none any more: there is nothing to start.
+        return forget
+    if active == "active" and file != "masked":
+        # Where it is not enabled, something of the image or a person had started it.
+        off = TimerAct(f"it was {file}", ("systemctl", "disable", TIMER))
+        again = TimerAct("bootc's own times hold", ("systemctl", "restart", TIMER))
+        return (*forget, *(() if file.startswith("enabled") else (off,)), again)
+    if file.startswith("enabled"):
+        return (TimerAct(f"it was {active}", ("systemctl", "stop", TIMER)), *forget)
+    acts = [TimerAct(f"it was {file}", ("systemctl", "disable", "--now", TIMER))]
     if file == "masked":
         acts.append(TimerAct("it was masked", ("systemctl", "mask", TIMER)))
-    return tuple(acts)
+    return (*acts, *forget)
 
 
 def _state(state: TimerState) -> str:
     return f"it is {state.file or 'not enabled'} and {state.active or 'inactive'}"
+
+
+def _text(before: tuple[str, str], body: str) -> str:
+    return (
+        "# Written by `bootcfleet fleet enroll --pull`, which writes it anew; `--undo` takes it"
+        f" away.\n# before: {before[0]} {before[1]}\n{body}"
+    )
+
+
+def _name(path: str) -> str:
+    """systemd reads drop-ins by their names, whatever folder they are in."""
+    return path.rpartition("/")[2]

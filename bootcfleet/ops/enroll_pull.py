@@ -33,8 +33,13 @@ from bootcfleet.ops.fleet import Fleet
 _MARK = "--8<-- bootcfleet drop-in"
 #: No pipes and no redirections: the file may be missing, and that is an answer.
 _LOOK = (
-    f"systemctl show --property=LoadState,UnitFileState,ActiveState {TIMER}; "
+    f"systemctl show --property=LoadState,UnitFileState,ActiveState,DropInPaths {TIMER}; "
     f"echo '{_MARK}'; cat {PATH}"
+)
+#: bootc's own OnBootSec=1h has passed by then.
+_AT_ONCE = (
+    "bootc's own timer looks as soon as it is started on a host that is up for longer than an "
+    "hour, and reboots it for an update"
 )
 
 
@@ -166,8 +171,17 @@ def _plan(fleet: Fleet, name: str, wish: Wish) -> HostPlan:
     if status.booted is None or not (layered or status.booted_by_bootc):
         return _refuse(name, HostFault.NOT_BOOTC_BOOTED, "is not booted by bootc")
     state = timer_state(fleet, name)
+    if state.file == "masked-runtime":
+        return _refuse(
+            name,
+            HostFault.LOCKED,
+            "a rollout keeps its timer still: wait for its end (bootcfleet rollout list)",
+        )
     if wish.settings is None:
-        return HostPlan(name, undo_acts(state), follows=_follows(facts))
+        undo = undo_acts(state)
+        starts = any(act.argv[1:2] == ("restart",) for act in undo)
+        said = (_AT_ONCE,) if starts else ()
+        return HostPlan(name, undo, notes=said, follows=_follows(facts))
     if refused := _refusal(name, status.booted, state):
         return refused
     follows = (status.staged or status.booted).ref
@@ -179,7 +193,7 @@ def _plan(fleet: Fleet, name: str, wish: Wish) -> HostPlan:
             "which is not in a registry: no channel can move it",
         )
     wanted = wish.reference(follows) if wish.reference else follows
-    notes: list[str] = []
+    notes = [f"{path} is read after the drop-in, and may have other times" for path in state.later]
     switch = None
     if str(wanted) != str(follows):
         if wish.switch:
@@ -216,18 +230,16 @@ def _refusal(name: str, booted: BootEntry, state: TimerState) -> HostPlan | None
         )
     if state.load == "not-found":
         return _refuse(name, HostFault.NO_BOOTC, f"its image has no {TIMER}")
-    if state.file == "masked-runtime":
-        return _refuse(
-            name,
-            HostFault.LOCKED,
-            "a rollout keeps its timer still: wait for its end (bootcfleet rollout list)",
-        )
     return None
 
 
 def timer_state(fleet: Fleet, name: str) -> TimerState:
-    """What systemd says of a host's timer, and our drop-in.  Raises `HostError`."""
-    result = fleet.executor(name).run(["sh", "-c", _LOOK], timeout=60.0)
+    """What systemd says of a host's timer, and our drop-in.  Raises `HostError`.
+
+    As root: where its umask is 027 or 077, nobody else could see the drop-in in its folder, and
+    how the timer was before would be lost.
+    """
+    result = fleet.executor(name).run(["sh", "-c", _LOOK], timeout=60.0, as_root=True)
     shown, mark, text = result.stdout.partition(f"{_MARK}\n")
     if not mark:
         raise _failed(name, "systemctl show", result)

@@ -13,9 +13,11 @@ import pytest
 
 from bootcfleet.cli.app import run
 from bootcfleet.domain.pulltimer import PATH
-from bootcfleet.drivers import simstatus
+from bootcfleet.drivers import simstatus, simtimer
 from bootcfleet.drivers.labimage import push_image
+from bootcfleet.drivers.simbootc import Said
 from bootcfleet.drivers.simhost import SimHost
+from bootcfleet.drivers.ssh import SshExecutor
 from bootcfleet.ops.lab import Lab, LabHost
 
 CREATED = datetime(2026, 11, 1, tzinfo=UTC)
@@ -90,8 +92,8 @@ def test_a_dry_run_changes_nothing(rig: Rig) -> None:
     assert plan["kind"] == "enroll.planned"
     (host,) = plan["hosts"]
     assert [act["run"][:2] or act["write"] for act in host["acts"]] == [
-        ["systemctl", "unmask"], ["mkdir", "-p"], PATH, ["systemctl", "daemon-reload"],
-        ["systemctl", "enable"],
+        ["mkdir", "-p"], PATH, ["systemctl", "unmask"], ["systemctl", "daemon-reload"],
+        ["systemctl", "enable"], ["systemctl", "start"], PATH, ["systemctl", "daemon-reload"],
     ]  # fmt: skip
     assert rig.host("h2").files == {}
     assert rig.host("h2").timer.masked
@@ -134,8 +136,56 @@ def test_who_cannot_follow_a_channel(rig: Rig, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_host_that_a_rollout_keeps_still(rig: Rig) -> None:
     rig.host("h1").timer.masked_now = True
-    (host,) = rig.plan("--pull", "h1", ends=1)["hosts"]
-    assert host["fault"] == "locked"
+    for words in (["--pull"], ["--pull", "--undo"]):
+        (host,) = rig.plan(*words, "h1", ends=1)["hosts"]
+        assert host["fault"] == "locked"
+
+
+def test_an_undo_that_ended_half_way_is_done_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host whose timer was off must not be left with bootc's own times."""
+    rig("--pull", "--yes", "h2")
+    real = simtimer.systemctl
+
+    def lost(host: SimHost, verb: str, options: Any, *, root: bool) -> Any:
+        if verb == "mask":
+            return Said("", "Connection reset\n", 1)
+        return real(host, verb, options, root=root)
+
+    monkeypatch.setattr(simtimer, "systemctl", lost)
+    rig("--pull", "--undo", "--yes", "h2", ends=1)
+    assert PATH in rig.host("h2").files
+    monkeypatch.setattr(simtimer, "systemctl", real)
+    rig("--pull", "--undo", "--yes", "h2")
+    assert PATH not in rig.host("h2").files
+    assert rig.host("h2").timer.masked
+
+
+def test_what_else_the_timer_will_do_is_said(rig: Rig) -> None:
+    rig.host("h1").timer.enabled = rig.host("h1").timer.active = True
+    other = str(Path(PATH).with_name("override.conf"))
+    rig.host("h1").files[other] = b"[Timer]\nOnCalendar=hourly\n"
+    out, _ = rig("--pull", "--yes", "h1")
+    assert "note: a host whose timer looked longer than 8h ago looks at once" in out
+    assert f"note: h1: {other} is read after the drop-in, and may have other times" in out
+    out, _ = rig("--pull", "--undo", "--yes", "h1")
+    assert "note: h1: bootc's own timer looks as soon as it is started on a host that" in out
+
+
+def test_the_drop_in_is_looked_at_as_root(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where root's umask is 077, nobody else sees what is in the folder that root has made."""
+    asked: list[bool] = []
+    real = SshExecutor.run
+
+    def run(self: SshExecutor, argv: Any, **more: Any) -> Any:
+        if any(PATH in word for word in argv):
+            asked.append(bool(more.get("as_root")))
+        return real(self, argv, **more)
+
+    monkeypatch.setattr(SshExecutor, "run", run)
+    rig("--pull", "--yes", "h1")
+    assert asked == [True, True]
 
 
 def test_a_pinned_host_needs_a_channel(rig: Rig) -> None:

@@ -15,6 +15,7 @@ from bootcfleet.domain.oncalendar import on_calendar
 from bootcfleet.domain.pulltimer import (
     PATH,
     TIMER,
+    TimerAct,
     TimerSettings,
     TimerState,
     enroll_acts,
@@ -225,6 +226,8 @@ def test_what_does_not_fit_together() -> None:
         timer_settings(SATURDAY, every=3600.0)
     short = Windows((Window("0 2 * * *", 600.0),))
     assert timer_settings(short).delay == 300.0
+    (note,) = timer_settings(Windows(), every=5400.0).notes
+    assert note == "a host whose timer looked longer than 1h 30min ago looks at once"
     dark = Windows(SATURDAY.windows, "UTC", ((datetime(2026, 12, 24).date(),) * 2,))
     assert timer_settings(dark).notes[0].startswith("a timer knows no blackout days")
 
@@ -233,63 +236,100 @@ WISH = timer_settings(SATURDAY)
 TEXT = WISH.text(("disabled", "inactive"))
 
 
+#: From the quiet drop-in to the last one; the unmasking and the enabling go between.
+BEGIN = ["mkdir", "quiet"]
+END = ["write", "daemon-reload"]
+
+
+def words(acts: tuple[TimerAct, ...]) -> list[str]:
+    """The acts in a word each."""
+    said = []
+    for act in acts:
+        if act.text is not None:
+            said.append("write" if "OnCalendar=Sat" in act.text else "quiet")
+        else:
+            said.append(act.argv[1] if act.argv[0] == "systemctl" else act.argv[0])
+    return said
+
+
 @pytest.mark.parametrize(
-    ("state", "words"),
+    ("state", "due"),
     [
         (TimerState("loaded", "enabled", "active", TEXT), []),
         (
             TimerState("loaded", "disabled", "inactive"),
-            ["mkdir -p", "write", "systemctl daemon-reload", "systemctl enable"],
+            [*BEGIN, "daemon-reload", "enable", "start", *END],
         ),
         (
             TimerState("masked", "masked", "inactive"),
-            [
-                "systemctl unmask",
-                "mkdir -p",
-                "write",
-                "systemctl daemon-reload",
-                "systemctl enable",
-            ],
+            [*BEGIN, "unmask", "daemon-reload", "enable", "start", *END],
         ),
         (
             TimerState("loaded", "enabled", "active"),
-            ["mkdir -p", "write", "systemctl daemon-reload", "systemctl restart"],
+            [*BEGIN, "daemon-reload", "restart", *END],
         ),
-        (TimerState("loaded", "enabled", "inactive", TEXT), ["systemctl enable"]),
+        (
+            TimerState("loaded", "enabled", "inactive", TEXT),
+            [*BEGIN, "daemon-reload", "start", *END],
+        ),
+        # On in this boot alone: nothing is started anew for that.
+        (TimerState("loaded", "enabled-runtime", "active", TEXT), ["enable"]),
+        (TimerState("loaded", "disabled", "active", TEXT), ["enable"]),
     ],
 )
-def test_what_is_to_be_done(state: TimerState, words: list[str]) -> None:
+def test_what_is_to_be_done(state: TimerState, due: list[str]) -> None:
     acts = enroll_acts(state, WISH)
-    assert [" ".join(act.argv[:2]) or "write" for act in acts] == words
+    assert words(acts) == due
     for act in acts:
         if act.text is not None:
             # Enrolled over another enrolment: what was before that one is kept.
-            assert act.text == WISH.text(state.before)
+            assert TimerState("", "", "", act.text).before == state.before
+    assert [act.what for act in acts if act.text] == ["", "write the drop-in"][: 2 * (len(due) > 1)]
+
+
+def test_an_enrolment_that_ended_half_way_is_done_again(tmp_path: Path) -> None:
+    """The quiet drop-in alone: it never fires, and how the timer was before is not lost."""
+    acts = enroll_acts(TimerState("masked", "masked", "inactive"), WISH)
+    (quiet,) = [act.text for act in acts if act.text and "OnCalendar=Sat" not in act.text]
+    half = TimerState("loaded", "disabled", "inactive", quiet)
+    assert half.before == ("masked", "inactive")
+    assert words(enroll_acts(half, WISH))[-2:] == END
+    assert words(undo_acts(half)) == ["disable", "mask", "rm", "daemon-reload"]
+    assert loaded(tmp_path, quiet) == (
+        0, "", ["FixedRandomDelay: no", "OnCalendar: 2099-01-01 00:00:00", "Persistent: no"]
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("before", "words"),
+    ("before", "due"),
     [
-        (
-            "masked inactive",
-            ["rm", "systemctl daemon-reload", "systemctl disable", "systemctl mask"],
-        ),
-        ("disabled inactive", ["rm", "systemctl daemon-reload", "systemctl disable"]),
-        ("enabled active", ["rm", "systemctl daemon-reload", "systemctl restart"]),
-        ("enabled inactive", ["rm", "systemctl daemon-reload", "systemctl stop"]),
+        ("masked inactive", ["disable", "mask", "rm", "daemon-reload"]),
+        ("masked active", ["disable", "mask", "rm", "daemon-reload"]),
+        ("disabled inactive", ["disable", "rm", "daemon-reload"]),
+        ("enabled active", ["rm", "daemon-reload", "restart"]),
+        # As images have it that want it in /usr/lib: systemd calls that disabled.
+        ("disabled active", ["rm", "daemon-reload", "disable", "restart"]),
+        ("enabled inactive", ["stop", "rm", "daemon-reload"]),
     ],
 )
-def test_the_way_back(before: str, words: list[str]) -> None:
+def test_the_way_back(before: str, due: list[str]) -> None:
     file, active = before.split()
-    state = TimerState("loaded", "enabled", "active", WISH.text((file, active)))
+    text = WISH.text((file, active))
+    state = TimerState("loaded", "enabled", "active", text)
     assert state.before == (file, active)
-    found = [" ".join(act.argv[:2]).replace("rm -f", "rm") for act in undo_acts(state)]
-    assert found == words
+    assert words(undo_acts(state)) == due
     assert undo_acts(TimerState("loaded", "enabled", "active")) == ()
-    assert PATH in undo_acts(state)[0].argv
+    # Masked by somebody since, or gone with the image: nothing of it can be started or stopped.
+    for other in (TimerState("masked", "masked", "inactive", text),
+                  TimerState("not-found", "", "inactive", text)):  # fmt: skip
+        assert words(undo_acts(other)) == ["rm", "daemon-reload"]
+        assert PATH in undo_acts(other)[0].argv
 
 
 def test_what_systemctl_shows() -> None:
     shown = "LoadState=loaded\nUnitFileState=enabled-runtime\nActiveState=active\n"
     assert TimerState.parse(shown, None) == TimerState("loaded", "enabled-runtime", "active")
     assert TimerState.parse("", None).load == "not-found"
+    folder = f"/etc/systemd/system/{TIMER}.d"
+    shown += f"DropInPaths=/usr/lib/systemd/system/{TIMER}.d/10-a.conf {PATH} {folder}/z.conf\n"
+    assert TimerState.parse(shown, None).later == (f"{folder}/z.conf",)

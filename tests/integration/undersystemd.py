@@ -12,6 +12,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from bootcfleet.domain.health import GREENBOOT_ARGV, GREENBOOT_UNITS, read_greenboot
@@ -34,8 +36,9 @@ GREENBOOT = {
 }
 
 
-def main(folder: Path) -> None:
-    """Mount, start systemd, tell the story."""
+@contextmanager
+def started(folder: Path, known: Mapping[str, str]) -> Iterator[Path]:
+    """Mount, start systemd with the `known` units; the folder that they are in."""
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
     for path in ("/run/systemd/system", "/run/user/0"):
@@ -49,7 +52,7 @@ def main(folder: Path) -> None:
     wrapper = folder / "bin/systemctl"
     wrapper.write_text('#!/bin/sh\nexec /usr/bin/systemctl --user "$@"\n')
     wrapper.chmod(0o755)
-    for name, text in UNITS.items():
+    for name, text in known.items():
         (units / name).write_text(text)
     with (folder / "log").open("wb") as log:
         systemd = subprocess.Popen(
@@ -59,7 +62,7 @@ def main(folder: Path) -> None:
         while not Path("/run/user/0/systemd/private").exists():
             assert systemd.poll() is None, (folder / "log").read_text()
             time.sleep(0.05)
-        print(json.dumps(story(folder, units)))
+        yield units
     finally:
         systemd.kill()
         systemd.wait()
@@ -138,4 +141,5 @@ def story(folder: Path, units: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    with started(Path(sys.argv[1]), UNITS) as where:
+        print(json.dumps(story(Path(sys.argv[1]), where)))
