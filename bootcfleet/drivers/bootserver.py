@@ -11,7 +11,6 @@ import asyncio
 import base64
 import contextlib
 import hashlib
-import resource
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -29,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from bootcfleet.domain.bootroute import public_path
 from bootcfleet.drivers.accesslog import AccessLog
 from bootcfleet.drivers.bootconnection import BootConnection, LimitedServer, Limits
+from bootcfleet.drivers.openfiles import allow_open_files
 from bootcfleet.errors import FleetError, UsageError
 
 #: Files beside connections: the state, the log, files that are being sent.
@@ -110,16 +110,9 @@ def _reason(error: Exception) -> str:
 
 def raise_file_limit(connections: int) -> int:
     """Allow as many open files as `connections` need; the connections that fit."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Each connection may have a file open that is being sent.
-    wanted = 2 * connections + _SPARE_FILES
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
-    room = connections if soft == resource.RLIM_INFINITY else (soft - _SPARE_FILES) // 2
-    return max(8, min(connections, room))
+    allowed = allow_open_files(2 * connections + _SPARE_FILES)
+    return max(8, min(connections, (allowed - _SPARE_FILES) // 2))
 
 
 class BootServer:
