@@ -17,6 +17,7 @@ import paramiko
 from bootcfleet.domain.inventory import Connection
 from bootcfleet.drivers.command import CommandTimeoutError, LocalExecutor, ProcessSocket
 from bootcfleet.drivers.knownhosts import KnownHosts
+from bootcfleet.drivers.openfiles import allow_open_files
 from bootcfleet.drivers.sshauth import Candidate, Keys, Secrets
 from bootcfleet.drivers.sshconfig import SshConfig, read_config
 from bootcfleet.drivers.sshhostkey import Trust, check
@@ -26,6 +27,8 @@ from bootcfleet.drivers.sshtransport import FleetTransport, tune
 from bootcfleet.errors import ConfigError, FleetError, HostError, HostFault
 
 _MAX_JUMPS = 8
+#: Files for connections that are kept, of which a proxy command has three.
+_OPEN_FILES = 65_536
 
 
 @dataclass
@@ -46,6 +49,8 @@ class SshShared:
     """
 
     def __init__(self, *, ask: Callable[[str], str]) -> None:
+        # Connections are kept, and a thousand of them are more files than most systems begin with.
+        allow_open_files(_OPEN_FILES)
         self.secrets = Secrets(ask)
         self.keys = Keys(self.secrets)
         self._configs: dict[str | None, SshConfig] = {}

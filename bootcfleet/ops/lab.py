@@ -22,6 +22,7 @@ from bootcfleet.domain.reference import ImageRef, Platform
 from bootcfleet.drivers.command import write_atomic
 from bootcfleet.drivers.labimage import push_image
 from bootcfleet.drivers.labregistry import LabRegistry
+from bootcfleet.drivers.openfiles import allow_open_files
 from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.drivers.simhost import Deployment, PullError, SimHost
 from bootcfleet.drivers.simpull import Puller
@@ -34,6 +35,9 @@ from bootcfleet.errors import FleetError, UsageError
 ROLES = ("web", "web", "database")
 SITES = ("ams", "fra")
 
+
+#: Files beside those of the hosts: the registry's connections, the control socket, the log.
+_SPARE_FILES = 64
 
 #: How often bootc's timers fire in a lab that was started without them, once a host's is to.
 _TIMER_SECONDS = 0.5
@@ -136,7 +140,7 @@ class Lab:
         is active; on none it is at first.
 
         Raises `FleetError` when an image cannot be pulled: a host cannot boot
-        nothing.
+        nothing; and when this process may not have so many connections.
         """
         wanted = _hosts(hosts, image) if isinstance(hosts, int) else list(hosts)
         puller = Puller(client or RegistryClient(), Platform("linux", "amd64"))
@@ -150,6 +154,7 @@ class Lab:
                     f"the lab's hosts cannot boot {reference}: {error}",
                     hint="push it first, or leave --image out",
                 ) from error
+        _require_files(len(wanted))
         identity = self._identity()
         self._servers = SimSshServers(identity, sudo_password=sudo_password)
         with ThreadPoolExecutor(4) as pool:
@@ -282,6 +287,17 @@ class Lab:
         text = "# Written by bootcfleet lab; a new lab writes it anew.\n"
         text += yaml.safe_dump(inventory, sort_keys=False)
         write_atomic(self.inventory_path, text.encode())
+
+
+def _require_files(hosts: int) -> None:
+    """Make room for a listening socket and a few connections of each host.  Raises `FleetError`."""
+    need = 2 * hosts + _SPARE_FILES
+    allowed = allow_open_files(4 * hosts + _SPARE_FILES)
+    if allowed < need:
+        raise FleetError(
+            f"{hosts} hosts need {need} open files, and this process may have {allowed}",
+            hint="start fewer hosts, or raise the limit (`ulimit -Hn`; LimitNOFILE= in a unit)",
+        )
 
 
 def _hosts(count: int, image: str | Mapping[str, str]) -> list[LabHost]:

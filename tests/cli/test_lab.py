@@ -166,3 +166,30 @@ def test_a_fleet_of_three_hundred_in_one_process(
         rows = json.loads(capsys.readouterr().out)
         assert len(rows) == 300
         assert {row["drift"] for row in rows} == {"in-sync"}
+
+
+def limited(files: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command in a process that begins with a limit of open files (`ulimit` options)."""
+    line = f'ulimit {files} && exec "$@"'
+    command = [sys.executable, "-m", "bootcfleet", *words]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.run(
+        ["sh", "-c", line, "sh", *command],
+        env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_more_hosts_than_files_that_a_process_begins_with(here: Path) -> None:
+    """The soft limit is 1,024 on most systems; both sides keep a connection for each host."""
+    up = limited("-Sn 64", "lab", "up", "-n", "60", "--boot-seconds", "0.1", "--detach")
+    assert up.returncode == 0, up.stderr
+    told = limited("-Sn 50", "fleet", "status", "-i", str(here / "inventory.yaml"))
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert told.stdout.count("in-sync") == 60
+
+
+def test_a_lab_that_this_user_has_too_few_files_for(here: Path) -> None:
+    said = limited("-n 128", "lab", "up", "-n", "60")
+    assert said.returncode == 1
+    assert "60 hosts need 184 open files, and this process may have 128" in said.stderr
+    assert "start fewer hosts" in said.stderr
