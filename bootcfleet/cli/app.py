@@ -20,6 +20,7 @@ from pathlib import Path
 import typer
 
 from bootcfleet import __version__
+from bootcfleet.domain.plaintext import harmless
 from bootcfleet.errors import ExitCode, FleetError
 
 
@@ -167,11 +168,12 @@ def report(error: FleetError, *, as_json: bool) -> None:
         }
         print(json.dumps({"error": body}), file=sys.stderr)
         return
-    print(f"error: {error.message}", file=sys.stderr)
+    # What it quotes may come from a host, a hook or a registry.
+    print(harmless(f"error: {error.message}"), file=sys.stderr)
     for detail in error.details:
-        print(f"  {detail}", file=sys.stderr)
+        print(harmless(f"  {detail}"), file=sys.stderr)
     if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+        print(harmless(f"hint: {error.hint}"), file=sys.stderr)
 
 
 def main() -> None:

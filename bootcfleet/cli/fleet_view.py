@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bootcfleet.cli.output import Output
+from bootcfleet.domain.plaintext import one_line
 from bootcfleet.domain.rollout import HostPhase, Rollout
 from bootcfleet.ops.rollout_plan import Plan
 
@@ -24,7 +25,7 @@ def show_plan(output: Output, plan: Plan) -> None:
         for host, state in rollout.states.items():
             if state.phase is phase:
                 word = str(phase)
-                output.line(f"{word}: {host}: {state.message}")
+                output.line(f"{word}: {host}: {one_line(state.message)}")
     if not rows:
         output.line("nothing to do")
 
@@ -77,11 +78,11 @@ def show_rollout(output: Output, rollout: Rollout) -> None:
     if odd:
         output.table(
             ["HOST", "RESULT", "WHY"],
-            [[name, str(state.phase), state.message] for name, state in odd],
+            [[name, str(state.phase), one_line(state.message)] for name, state in odd],
         )
     for name, state in odd:
         for line in state.evidence[:10]:
-            output.line(f"  {name}: {line}")
+            output.line(f"  {name}: {one_line(line)}")
     skipped = [name for name in names if rollout.state(name).phase is HostPhase.SKIPPED]
     if skipped:
         output.line(f"not begun: {', '.join(skipped)}")

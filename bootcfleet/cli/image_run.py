@@ -91,13 +91,15 @@ def show_rendered(name: str, *, show_diff: bool, folder: Path | None, as_json: b
 
 def _print_rendered(output: Output, rendered: RenderedImage) -> None:
     output.line("==> Containerfile")
-    output.line(rendered.containerfile)
+    output.raw(f"{rendered.containerfile}\n".encode())
     for path, file in rendered.files.items():
         output.line(f"==> {path} ({file.mode:04o})")
         try:
-            output.line(file.data.decode("utf-8"))
+            file.data.decode("utf-8")
         except UnicodeDecodeError:
             output.line(f"(binary, {len(file.data)} bytes)\n")
+        else:
+            output.raw(file.data + b"\n")
 
 
 def _rendered_json(name: str, rendered: RenderedImage) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from bootcfleet.domain.event import Event
+from bootcfleet.domain.plaintext import harmless
 from bootcfleet.errors import InterruptedRunError, UsageError
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON (JSON lines for a stream).")]
@@ -37,7 +38,11 @@ def _json(value: Any, indent: int | None = None) -> str:
 
 
 class Output:
-    """One command's voice.  Safe to use from several threads."""
+    """One command's voice.  Safe to use from several threads.
+
+    Nothing in lines, tables and events is obeyed by a terminal: their words come from hosts,
+    people and files.  A document that is somebody's file goes out with `raw`.
+    """
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
@@ -51,7 +56,8 @@ class Output:
     def line(self, text: str = "") -> None:
         """A sentence for people; on standard error when standard output carries JSON."""
         with self._lock:
-            print(text, file=sys.stderr if self.as_json else sys.stdout, flush=True)
+            stream = sys.stderr if self.as_json else sys.stdout
+            print(harmless(text), file=stream, flush=True)
 
     def json(self, value: Any) -> None:
         """The result as one JSON document."""
@@ -69,7 +75,7 @@ class Output:
         """What is going on, for a person who waits: on a terminal's standard error alone."""
         if sys.stderr.isatty():
             with self._lock:
-                print(event.message, file=sys.stderr, flush=True)
+                print(harmless(event.message), file=sys.stderr, flush=True)
 
     def json_line(self, value: Mapping[str, Any]) -> None:
         """One object of a stream, on a line of its own."""
@@ -97,7 +103,7 @@ class Output:
             table.add_column(column, no_wrap=not terminal, overflow="fold")
         for row in rows:
             # Cells are text from hosts and files: never read as rich markup.
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(harmless(cell)) for cell in row))
         width = None if terminal else 10_000
         console = Console(width=width, highlight=False, soft_wrap=False)
         with console.capture() as capture:

@@ -7,6 +7,19 @@ import re
 #: Escape sequences of a terminal (ECMA-48): CSI, OSC with its end, and those of two characters.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[0-Z\\-~])")
 
+#: What else a terminal obeys, or cannot be written as UTF-8; not tabs and ends of lines.
+_OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def harmless(text: str) -> str:
+    """`text` with its lines and tabs, and nothing in it that a terminal would obey."""
+    if text.isprintable():
+        return text
+    plain = _ESCAPES.sub("", text.replace("\r\n", "\n"))
+    return _OBEYED.sub("\N{REPLACEMENT CHARACTER}", plain)
+
 
 def printable(text: str) -> str:
     """`text` with its spaces, but without whatever would be obeyed; ends of lines are spaces."""

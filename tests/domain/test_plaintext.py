@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootcfleet.domain.plaintext import one_line
+from bootcfleet.domain.plaintext import harmless, one_line
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,14 @@ def test_it_is_cut(text: str, most: int) -> None:
     assert len(shown) <= most
     if len(one_line(text)) <= most and len(text) <= 8 * most:
         assert shown == one_line(text)
+
+
+@given(st.text(st.characters(codec=None)))
+def test_text_of_many_lines_keeps_them_and_nothing_in_it_is_obeyed(text: str) -> None:
+    shown = harmless(text)
+    shown.encode()
+    assert not any(one in shown for one in ("\x1b", "\x07", "\r", "\x9b", "\u202e"))
+    assert harmless(shown) == shown
+    plain = "a\tb\n  c: Grüße\xa0an 東京 [bold]\n"
+    assert harmless(plain) == plain
+    assert harmless("\x1b[31ma\r\nb\rc\x1b]0;t\x07") == "a\nb\N{REPLACEMENT CHARACTER}c"
