@@ -111,7 +111,12 @@ class BootEntry:
 
 @dataclass(frozen=True)
 class BootcStatus:
-    """A host's deployments."""
+    """A host's deployments.
+
+    `rollback_queued`: the next boot is the rollback deployment's.  bootc's ``rollbackQueued`` says
+    only that it stands before the booted one, and stays true beneath what was staged later, which
+    boots first unless it is held back (its ``status.rs``: a staged deployment is left out there).
+    """
 
     api_version: str
     booted: BootEntry | None
@@ -240,14 +245,15 @@ def parse_status(text: str) -> BootcStatus:
     if host.kind != "BootcHost" or not host.api_version.startswith(_API):
         raise _garbage(text, f"it is a {host.kind} of {host.api_version}")
     spec, status = host.spec or _Spec(), host.status or _Status()
-    overlay = status.usr_overlay
+    overlay, staged = status.usr_overlay, _entry(status.staged)
+    queued = bool(status.rollback_queued) or spec.boot_order == "rollback"
     return BootcStatus(
         api_version=host.api_version.removeprefix(_API),
         booted=_entry(status.booted),
-        staged=_entry(status.staged),
+        staged=staged,
         rollback=_entry(status.rollback),
         others=tuple(e for e in map(_entry, status.other_deployments or ()) if e is not None),
-        rollback_queued=bool(status.rollback_queued) or spec.boot_order == "rollback",
+        rollback_queued=queued and (staged is None or staged.download_only),
         boot_order=spec.boot_order or "default",
         spec_reference=spec.image.image if spec.image else None,
         type=status.type,

@@ -125,25 +125,27 @@ def looked_for(state: HostState) -> bool:
 def _before_reboot(rollout: Rollout, target: Target, state: HostState, seen: Observation) -> Action:
     """Upgrade and switch, in the boot in which the plan was made."""
     host = target.host
-    if seen.rollback_queued:
+    if seen.staged in target.accepted:
+        # It boots before a rollback that is queued, once it is not held back any more.
+        return _to_reboot(
+            rollout, target, state, f"{short(seen.staged)} is staged and is the planned digest"
+        )
+    untried = state.phase is HostPhase.PENDING or (
+        state.phase is HostPhase.STAGING and not state.attempted
+    )
+    if seen.rollback_queued and (not untried or seen.booted in target.accepted):
         return _fail(
             host,
             state,
             HostFault.WRONG_DIGEST,
             "a rollback is queued for the next boot, so a reboot would not boot the update",
         )
-    if seen.staged in target.accepted:
-        return _to_reboot(
-            rollout, target, state, f"{short(seen.staged)} is staged and is the planned digest"
-        )
     if seen.staged is None and seen.booted in target.accepted:
         return _conclude(
             host, ended(state, HostPhase.UNCHANGED, f"already runs {short(seen.booted)}")
         )
     staging = replace(state, phase=HostPhase.STAGING, message=target.reason)
-    if state.phase is HostPhase.PENDING:
-        return Action(ActionKind.STAGE, host, target.reason, staging)
-    if state.phase is HostPhase.STAGING and not state.attempted:
+    if untried:
         return Action(ActionKind.STAGE, host, target.reason, staging)
     # Once its phase is past staging, the planned digest was seen there.
     was_staged = state.phase is not HostPhase.STAGING

@@ -160,7 +160,20 @@ def staged(case: Case) -> Found:
             Severity.CONFIRM if back else Severity.WARN,
             f"has {entry_title(staged)} staged{by}, which is {'discarded' if back else 'replaced'}",
         )
-    if status.rollback_queued and planned.pulls:
+    if not status.rollback_queued or not planned.pulls:
+        return
+    booted = case.booted.digest if case.booted else None
+    if booted is not None and planned.resolved and planned.resolved.accepts(booted):
+        # bootc would find nothing to stage, and leave it queued.
+        yield Finding(
+            "staged",
+            Severity.REFUSE,
+            "runs already what is planned, and has a rollback queued for its next boot",
+            f"undo that by `bootc rollback` there, or carry it out: bootcfleet fleet rollback "
+            f"{case.truth.host}",
+            HostFault.WRONG_DIGEST,
+        )
+    else:
         yield Finding("staged", Severity.WARN, "has a rollback queued, which the update undoes")
 
 

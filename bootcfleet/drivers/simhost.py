@@ -234,17 +234,17 @@ class SimHost:
             if not self.has(Fault.OTHER_ADMIN_STAGES) or self.staged is None:
                 return
             if self.staged.reference != OTHERS:
-                self.staged, self.rollback_queued = self.others(), False
+                self.staged = self.others()
                 self.note(What.STAGED, f"{self.staged.image.digest} by another")
 
     def stage(
         self, reference: str, transport: str, image: Pulled, *, download_only: bool = False
     ) -> None:
-        """Make a deployment for the next boot.  A queued rollback is undone by it."""
+        """Make a deployment for the next boot; a rollback that is queued waits beneath it."""
         with self.lock:
             serial = self.booted.serial + 1
             self.staged = Deployment(reference, transport, image, serial, download_only)
-            self.rollback_queued, self.soft_prepared = False, False
+            self.soft_prepared = False
             self.cached_update = None
             self.note(What.STAGED, str(image.digest))
             if download_only:
@@ -342,20 +342,20 @@ class SimHost:
         What was staged and is booted for the first time, or None.
         """
         staged = self.staged if self.staged and not self.staged.download_only else None
-        queued = self.rollback if self.rollback_queued else None
-        new = queued or staged
+        queued = self.rollback if self.rollback_queued and staged is None else None
+        new = staged or queued
         self.rollback_queued = False
         if self.has(Fault.COMES_BACK_NEITHER):
             self.booted, self.rollback = self.others(), self.booted
         elif new is None or self.has(Fault.RETURNS_OLD):
             pass
-        elif staged and not queued and self.has(Fault.FINALIZE_FAILS):
+        elif staged and self.has(Fault.FINALIZE_FAILS):
             finalisation_failed(log, self.boots[-1])
         elif self.has(Fault.BOOT_FALLS_BACK):
             self.rollback, self.rollback_queued = new, True
         else:
             self.booted, self.rollback = new, self.booted
-            return staged if not queued else None
+            return staged
         return None
 
     def _greenboot_gives_up(self, failed: Deployment) -> None:

@@ -191,7 +191,12 @@ class _Work:
     def _queue_rollback(self) -> HostReply:
         self._lock()
         self.bootc.queue_rollback()
-        return HostReply(seen=observation(self.bootc.facts()))
+        seen = observation(self.bootc.facts())
+        if not seen.rollback_queued and seen.rollback:
+            # One was queued beneath what was staged: bootc took both away (it toggles).
+            self.bootc.queue_rollback()
+            seen = observation(self.bootc.facts())
+        return HostReply(seen=seen)
 
     def _soft_wanted(self) -> bool:
         return self.task.policy.soft_reboot is SoftReboot.AUTO and self._abilities.soft_reboot
@@ -208,7 +213,7 @@ class _Work:
         if seen.download_only:
             self.bootc.finish_download(soft_reboot=self._soft_wanted())
             seen = observation(self.bootc.facts())
-            if not self._ready(seen):
+            if seen.download_only or not self._ready(seen):
                 return HostReply(seen=seen)
         soft = self._soft_wanted() and seen.soft_reboot_capable
         self.bootc.reboot(soft=soft, expected=expected)
@@ -231,7 +236,9 @@ class _Work:
         if self.task.operation is Operation.REBOOT:
             after = seen.staged or seen.booted
             return not seen.rollback_queued and after in target.accepted
-        return not seen.rollback_queued and seen.staged in target.accepted
+        # What is held back boots before a queued rollback as soon as it is let go.
+        free = seen.download_only or not seen.rollback_queued
+        return free and seen.staged in target.accepted
 
     def _discard(self) -> HostReply:
         """``bootc rollback`` toggles: once undoes a queued rollback, twice drops what is staged."""

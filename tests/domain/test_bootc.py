@@ -140,6 +140,15 @@ def test_a_rollback_that_only_the_spec_names() -> None:
     assert parse(body).rollback_queued
 
 
+@pytest.mark.parametrize(("held", "queued"), [(False, False), (True, True)])
+def test_what_is_staged_boots_before_a_rollback_that_is_queued(held: bool, queued: bool) -> None:
+    """bootc says rollbackQueued by the order of the deployments, without the staged one."""
+    staged = {**ENTRY, "downloadOnly": held}
+    body = document(staged=staged, rollback=ENTRY, rollbackQueued=True)
+    body["spec"]["bootOrder"] = "rollback"
+    assert parse(body).rollback_queued is queued
+
+
 @pytest.mark.parametrize("transport", ["oci", "containers-storage", "oci-archive"])
 def test_what_is_not_in_a_registry_has_no_registry_reference(transport: str) -> None:
     image = {**ENTRY["image"], "image": {"image": "/var/mnt/usb", "transport": transport}}

@@ -203,6 +203,11 @@ CASES: dict[str, tuple[dict[str, Any], Planned, list[tuple[str, Severity, Any, s
         replace(PLANNED, reference=None, resolved=None, download=None),
         [("follows", REFUSE, HostFault.REGISTRY, "not in a registry")],
     ),
+    "a rollback queued, and runs what is planned": (
+        {"status": status(booted=NEW, rollback=OTHER, queued=True)},
+        PLANNED,
+        [("staged", REFUSE, HostFault.WRONG_DIGEST, "has a rollback queued for its next boot")],
+    ),
     "another architecture": (
         {"status": changed(image=replace(status().booted.image, architecture="s390x"))},  # type: ignore[union-attr,type-var]
         replace(

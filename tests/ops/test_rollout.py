@@ -19,6 +19,7 @@ from bootcfleet.domain.rollout import HostPhase, Operation, Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, NewEntry
 from bootcfleet.domain.rollout_policy import Budgets, RolloutPolicy, WaveRule
 from bootcfleet.domain.rollout_replay import record_of
+from bootcfleet.drivers import simbootc
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.rolloutstore import RolloutStore
 from bootcfleet.errors import HostFault, RolloutHaltedError
@@ -242,6 +243,32 @@ def test_a_rollback_goes_to_the_rollback_slot(ledger: Ledger) -> None:
     assert end.outcome == "done"
     assert booted(fleet, "a") == OLD
     assert fleet.sims["a"].reboots == 2
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_an_upgrade_goes_before_a_rollback_that_is_queued(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    """As a boot loader that fell back leaves a host, and as somebody's `bootc rollback` does."""
+    if not held:
+        monkeypatch.setattr(simbootc, "VERSION", "1.11.0")
+    fleet = SimFleet(ledger, ("a",))
+    sim = fleet.sims["a"]
+    sim.rollback, sim.rollback_queued = replace(sim.booted, image=pulled(OTHER)), True
+    end = fleet.upgrade()
+    assert end.state("a").phase is HostPhase.UPDATED, end.state("a").message
+    assert (booted(fleet, "a"), sim.reboots, sim.rollback_queued) == (NEW, 1, False)
+
+
+def test_a_rollback_that_is_queued_beneath_what_is_staged(ledger: Ledger) -> None:
+    """bootc's toggle takes both away at first: only the second one queues it."""
+    fleet = SimFleet(ledger, ("a",))
+    sim = fleet.sims["a"]
+    sim.rollback, sim.rollback_queued = replace(sim.booted, image=pulled(OTHER)), True
+    sim.stage(REFERENCE, "registry", pulled(NEW))
+    end = fleet.upgrade(operation=Operation.ROLLBACK)
+    assert end.state("a").phase is HostPhase.UPDATED, end.state("a").message
+    assert (booted(fleet, "a"), sim.reboots) == (OTHER, 1)
 
 
 def test_a_reboot_comes_back_on_the_same(ledger: Ledger) -> None:
