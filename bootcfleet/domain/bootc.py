@@ -47,6 +47,15 @@ class ImageStatus:
     signature: str | None = None
 
     @property
+    def enforced(self) -> bool:
+        """Whether bootc insists on a policy.json that asks for signatures.
+
+        The host was installed or switched with ``--enforce-container-sigpolicy``; a switch without
+        it ends that.
+        """
+        return self.signature == "containerPolicy"
+
+    @property
     def ref(self) -> ImageRef | None:
         """The reference, when the image comes from a registry."""
         if self.transport not in {"registry", "docker", "docker://"}:
@@ -129,6 +138,12 @@ class BootcStatus:
     type: str | None
     usr_overlay: str | None
     read_only: bool
+
+    @property
+    def followed(self) -> ImageStatus | None:
+        """The image that ``bootc upgrade`` goes on from and ``bootc switch`` compares with."""
+        entry = self.staged or self.booted
+        return entry.image if entry else None
 
     @property
     def booted_by_bootc(self) -> bool:

@@ -141,6 +141,7 @@ class BootcHost(HostSystem):
         reference: str,
         *,
         transport: str = "registry",
+        enforce: bool = False,
         timeout: float = 1800.0,
         abilities: Abilities = NONE,
         soft_reboot: bool = False,
@@ -148,12 +149,17 @@ class BootcHost(HostSystem):
     ) -> None:
         """``bootc switch``: follow another image and stage it.
 
-        `soft_reboot` and `on_progress` as for `stage_upgrade`; bootc cannot switch
-        with ``--download-only``.  Raises `HostError`.
+        Of the image that the host follows already bootc says that nothing has changed, and looks
+        for no newer one: that is `stage_upgrade`'s.  `enforce` is what the host had
+        (`ImageStatus.enforced`): a switch without it lets go of that.  `soft_reboot` and
+        `on_progress` as for `stage_upgrade`; bootc cannot switch with ``--download-only``.
+        Raises `HostError`.
         """
         argv = ["bootc", "switch"]
         if transport != "registry":
             argv += ["--transport", transport]
+        if enforce:
+            argv += ["--enforce-container-sigpolicy"]
         if soft_reboot and abilities.soft_reboot:
             argv += ["--soft-reboot=auto"]
         self._stage([*argv, reference], timeout, abilities, on_progress)

@@ -76,7 +76,8 @@ _TEXTS: tuple[tuple[str, HostFault, str], ...] = (
         "it cannot be rebooted softly (another kernel, or a systemd before 254): reboot it fully",
     ),
     (
-        r"rejected by policy|signature was required|Source image rejected",
+        r"rejected by policy|signature was required|Source image rejected"
+        r"|specifies a default of .?insecureAcceptAnything",
         HostFault.UNTRUSTED,
         "the host does not trust the image's signature; look at /etc/containers/policy.json there",
     ),

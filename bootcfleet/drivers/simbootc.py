@@ -271,7 +271,7 @@ def _upgrade(host: SimHost, options: Mapping[str, str], say: Say) -> Said:
         if host.hold_staged(held):
             text = _HELD if held else _RELEASED
         return _ready(host, options, text, "Upgrading")
-    return _stage(host, options, spec.reference, spec.transport, found)
+    return _stage(host, options, spec.reference, spec.transport, found, enforced=spec.enforced)
 
 
 def _from_downloaded(host: SimHost, options: Mapping[str, str]) -> Said:
@@ -301,24 +301,32 @@ def _ready(host: SimHost, options: Mapping[str, str], text: str, verb: str) -> S
 def _switch(host: SimHost, options: Mapping[str, str], words: list[str], say: Say) -> Said:
     reference, transport = words[0], options.get("--transport", "registry")
     spec = host.staged or host.booted
-    if (reference, transport) == (spec.reference, spec.transport):
+    enforced = "--enforce-container-sigpolicy" in options
+    if (reference, transport, enforced) == (spec.reference, spec.transport, spec.enforced):
         return Said("Image specification is unchanged.\n", reboots="--apply" in options)
     if transport != "registry":
         return _error(f"Switching: a lab host has no images in {transport}:{reference}")
     found = _fetch(host, "Switching", reference, say)
     if isinstance(found, Said):
         return found
-    return _stage(host, options, reference, transport, found)
+    return _stage(host, options, reference, transport, found, enforced=enforced)
 
 
 def _stage(
-    host: SimHost, options: Mapping[str, str], reference: str, transport: str, found: Pulled
+    host: SimHost,
+    options: Mapping[str, str],
+    reference: str,
+    transport: str,
+    found: Pulled,
+    *,
+    enforced: bool,
 ) -> Said:
     if host.has(Fault.DROPS_CONNECTION):
         # Interrupted: nothing is staged, what was fetched is kept.
         return Said("layers already present: 0; layers needed: 1\n", cut=True)
     layers = _layers(host, found)
-    host.stage(reference, transport, found, download_only="--download-only" in options)
+    held = "--download-only" in options
+    host.stage(reference, transport, found, download_only=held, enforced=enforced)
     # A first --download-only says the same (field note).
     text = f"{layers}Queued for next boot: docker://{reference}\n{_describe(found)}"
     return _ready(host, options, text, "Upgrading")

@@ -238,12 +238,18 @@ class SimHost:
                 self.note(What.STAGED, f"{self.staged.image.digest} by another")
 
     def stage(
-        self, reference: str, transport: str, image: Pulled, *, download_only: bool = False
+        self,
+        reference: str,
+        transport: str,
+        image: Pulled,
+        *,
+        download_only: bool = False,
+        enforced: bool = False,
     ) -> None:
         """Make a deployment for the next boot; a rollback that is queued waits beneath it."""
         with self.lock:
             serial = self.booted.serial + 1
-            self.staged = Deployment(reference, transport, image, serial, download_only)
+            self.staged = Deployment(reference, transport, image, serial, download_only, enforced)
             self.soft_prepared = False
             self.cached_update = None
             self.note(What.STAGED, str(image.digest))

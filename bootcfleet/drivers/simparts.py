@@ -42,7 +42,8 @@ class PullError(Exception):
 class Deployment:
     """A bootable version of the system on the host's disk.
 
-    `download_only`: staged, and dropped at a reboot.
+    `download_only`: staged, and dropped at a reboot.  `enforced`: its origin asks for signatures
+    (``--enforce-container-sigpolicy``).
     """
 
     reference: str
@@ -50,6 +51,7 @@ class Deployment:
     image: Pulled
     serial: int = 0
     download_only: bool = False
+    enforced: bool = False
 
     @property
     def pinned_by_digest(self) -> bool:

@@ -14,7 +14,7 @@ def document(host: SimHost, *, booted: bool) -> dict[str, Any]:
         spec = host.staged or host.booted
         layered = _layered(host)
         follows = booted and not (layered and host.staged is None)
-        image = {"image": spec.reference, "transport": spec.transport}
+        image = _reference(spec)
         return {
             "apiVersion": "org.containers.bootc/v1",
             "kind": "BootcHost",
@@ -78,9 +78,15 @@ def _entry(
 
 def _image(deployment: Deployment, image: Pulled) -> dict[str, Any]:
     return {
-        "image": {"image": deployment.reference, "transport": deployment.transport},
+        "image": _reference(deployment),
         "version": image.version,
         "timestamp": image.created,
         "imageDigest": str(image.digest),
         "architecture": image.architecture,
     }
+
+
+def _reference(deployment: Deployment) -> dict[str, Any]:
+    """An image reference; the signature that bootc asks for by itself is left out (field note)."""
+    signature = {"signature": "containerPolicy"} if deployment.enforced else {}
+    return {"image": deployment.reference, "transport": deployment.transport, **signature}

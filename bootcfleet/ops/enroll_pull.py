@@ -58,7 +58,10 @@ class Wish:
 
 @dataclass(frozen=True)
 class HostPlan:
-    """What is to be done on one host: `switch` (stage this reference) first, then `acts`."""
+    """What is to be done on one host: `switch` (stage this reference) first, then `acts`.
+
+    `enforce`: what the switch keeps (`ImageStatus.enforced`).
+    """
 
     host: str
     acts: tuple[TimerAct, ...] = ()
@@ -67,6 +70,7 @@ class HostPlan:
     follows: str | None = None
     refused: str | None = None
     fault: HostFault | None = None
+    enforce: bool = False
 
     @property
     def changes(self) -> bool:
@@ -209,7 +213,8 @@ def _plan(fleet: Fleet, name: str, wish: Wish) -> HostPlan:
             "with --channel and add --switch",
         )
     acts = enroll_acts(state, wish.settings)
-    return HostPlan(name, acts, switch, tuple(notes), str(follows))
+    enforce = status.followed is not None and status.followed.enforced
+    return HostPlan(name, acts, switch, tuple(notes), str(follows), enforce=enforce)
 
 
 def _refusal(name: str, booted: BootEntry, state: TimerState) -> HostPlan | None:
@@ -250,7 +255,7 @@ def _carry_out(fleet: Fleet, plan: HostPlan, wish: Wish) -> None:
     """Raises `HostError`."""
     name, executor = plan.host, fleet.executor(plan.host)
     if plan.switch:
-        fleet.bootc(name).stage_switch(plan.switch)
+        fleet.bootc(name).stage_switch(plan.switch, enforce=plan.enforce)
     for act in plan.acts:
         if act.text is not None:
             executor.put(act.text.encode(), PATH, as_root=True)

@@ -151,11 +151,17 @@ class _Work:
 
     def _stage(self) -> HostReply:
         self._lock()
-        abilities = self._abilities
+        abilities, reference = self._abilities, self._target.reference
         on_progress = self._progress if abilities.progress_fd else None
-        if self.task.operation is Operation.SWITCH and self._target.reference:
+        switch, follows = None, None
+        if self.task.operation is Operation.SWITCH:
+            follows = self.bootc.facts().status.followed
+            if follows is None or follows.ref is None or follows.reference != reference:
+                switch = reference
+        if switch:
             self.bootc.stage_switch(
-                self._target.reference,
+                switch,
+                enforce=follows is not None and follows.enforced,
                 timeout=self.limits.stage,
                 abilities=abilities,
                 soft_reboot=self._soft_wanted(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -106,10 +106,12 @@ def test_another_channel_is_said_or_staged(rig: Rig) -> None:
     there = f"{rig.lab.registry_address}/acme/web"
     assert f"note: h1: follows {there}:test, and not {there}:prod: add --switch" in out
     assert rig.host("h1").staged is None
+    # The switch keeps what the host was installed with.
+    rig.host("h1").booted = replace(rig.host("h1").booted, enforced=True)
     out, _ = rig("--pull", "--channel", "prod", "--switch", "--yes", "h1")
     staged = rig.host("h1").staged
     assert staged is not None
-    assert staged.reference == f"{there}:prod"
+    assert (staged.reference, staged.enforced) == (f"{there}:prod", True)
     assert rig.host("h1").reboots == 0
     assert rig.plan("--pull", "--channel", "prod", "--switch", "h1")["hosts"][0]["switch"] is None
 

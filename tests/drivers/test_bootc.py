@@ -253,14 +253,16 @@ class TestBootMarker:
 
 class TestStaging:
     def test_what_is_sent(self) -> None:
-        bootc, script = host(*[said()] * 4)
+        bootc, script = host(*[said()] * 5)
         bootc.stage_upgrade(timeout=5)
         bootc.stage_switch("r.example/acme/soe:2", timeout=6)
+        bootc.stage_switch("r.example/acme/soe:2", enforce=True)
         bootc.stage_switch("/mnt/usb", transport="oci")
         bootc.queue_rollback()
         assert script.lines == [
             "bootc upgrade",
             "bootc switch r.example/acme/soe:2",
+            "bootc switch --enforce-container-sigpolicy r.example/acme/soe:2",
             "bootc switch --transport oci /mnt/usb",
             "bootc rollback",
         ]
@@ -600,6 +602,12 @@ TEXTS = [
     ("error: dial tcp: lookup r.example: no such host", "registry", "skopeo inspect"),
     (
         "error: Source image rejected: Running image docker://x is rejected by policy.",
+        "untrusted",
+        "policy.json",
+    ),
+    (
+        "error: Switching: Pulling: containers-policy.json specifies a default of "
+        "`insecureAcceptAnything`; refusing usage",
         "untrusted",
         "policy.json",
     ),

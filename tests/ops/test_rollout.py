@@ -236,6 +236,32 @@ def test_a_switch_follows_the_new_reference(ledger: Ledger) -> None:
     assert fleet.sims["a"].booted.reference == "r.example/acme/db:1"
 
 
+def test_a_switch_to_what_the_host_follows_finds_what_is_new_there(ledger: Ledger) -> None:
+    """`bootc switch` to the same reference asks nobody, and stages nothing."""
+    fleet = SimFleet(ledger, ("a",))
+    end = fleet.upgrade(operation=Operation.SWITCH, image=ImageRef.parse(REFERENCE))
+    assert end.state("a").phase is HostPhase.UPDATED, end.state("a").message
+    assert (booted(fleet, "a"), fleet.sims["a"].reboots) == (NEW, 1)
+
+
+def test_a_switch_keeps_the_enforcement_of_signatures(ledger: Ledger) -> None:
+    fleet = SimFleet(ledger, ("asks", "trusts"))
+    sim = fleet.sims["asks"]
+    sim.booted = replace(sim.booted, enforced=True)
+    fleet.tags.now["r.example/acme/db:1"] = OTHER
+    image = ImageRef.parse("r.example/acme/db:1")
+    assert fleet.upgrade(ALL_AT_ONCE, operation=Operation.SWITCH, image=image).outcome == "done"
+    assert {
+        name: (one.booted.reference, one.booted.enforced) for name, one in fleet.sims.items()
+    } == {
+        "asks": ("r.example/acme/db:1", True),
+        "trusts": ("r.example/acme/db:1", False),
+    }
+    fleet.tags.now["r.example/acme/db:1"] = NEW
+    assert fleet.upgrade(ALL_AT_ONCE).outcome == "done"
+    assert fleet.sims["asks"].booted.enforced
+
+
 def test_a_rollback_goes_to_the_rollback_slot(ledger: Ledger) -> None:
     fleet = SimFleet(ledger, ("a", "b"))
     assert fleet.upgrade().outcome == "done"
