@@ -40,7 +40,7 @@ class Source(StrEnum):
     """Where lines of a journal come from."""
 
     #: ostree-finalize-staged.service at the end of the boot before: it makes a staged deployment
-    #: bootable.
+    #: bootable.  With the composefs backend that is bootc-finalize-staged.service.
     FINALIZE = "finalize"
     #: ostree-boot-complete.service of this boot, which says again what failed there.
     BOOT_COMPLETE = "boot-complete"
@@ -84,9 +84,8 @@ class HostEvidence:
         for line in self.lines(Source.FINALIZE):
             if found := _ERROR.search(line):
                 return found.group(1)
-        if any(_UNIT_FAILED.search(line) for line in self.lines(Source.FINALIZE)):
-            return "ostree-finalize-staged.service failed"
-        return None
+        failed = (_UNIT_FAILED.search(line) for line in self.lines(Source.FINALIZE))
+        return next((f"{found.group(1)} failed" for found in failed if found), None)
 
     @property
     def greenboot_reason(self) -> str | None:
@@ -153,7 +152,7 @@ class HostEvidence:
 # ostree's own words (its ostree-boot-complete.service), and systemd's of a unit that failed.
 _FAILED_BEFORE = re.compile(r"ostree-finalize-staged\.service failed on previous boot: (.+)")
 _ERROR = re.compile(r"\berror: (.+)")
-_UNIT_FAILED = re.compile(r"ostree-finalize-staged\.service: Failed with result")
+_UNIT_FAILED = re.compile(r"((?:ostree|bootc)-finalize-staged\.service): Failed with result")
 # greenboot's: its shell version ("Script 'x.sh' FAILURE"), and the one in Rust.
 _SCRIPT_FAILED = re.compile(
     r"Script '([^']+)' FAILURE|required script (\S+) failed"

@@ -65,7 +65,8 @@ part last 900 reboots
 part boot-complete 1000 log -b 0 -n 6 -u ostree-boot-complete.service
 part greenboot 1500 log -b 0 -n 15 -u 'greenboot*' -u 'redboot*'
 if [ "$1" = -1 ]; then
-  part finalize 2000 log -b "$boot" -n 15 -u ostree-finalize-staged.service
+  part finalize 2000 log -b "$boot" -n 15 -u ostree-finalize-staged.service \
+    -u bootc-finalize-staged.service
   part greenboot-before 2500 log -b "$boot" -n 20 -u 'greenboot*' -u 'redboot*'
 fi
 part warnings 3500 log -b "$boot" -n 30 -p warning

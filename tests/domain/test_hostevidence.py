@@ -72,6 +72,16 @@ def test_the_check_that_failed(line: str, script: str | None) -> None:
              "'timeout'."},
             "ostree-finalize-staged.service failed",
         ),
+        (
+            {"finalize": "bootc[18]: error: Merging: a path led outside of the filesystem\n"
+             "systemd[1]: bootc-finalize-staged.service: Failed with result 'exit-code'."},
+            "Merging: a path led outside of the filesystem",
+        ),
+        (
+            {"finalize": "systemd[1]: bootc-finalize-staged.service: Failed with result "
+             "'timeout'."},
+            "bootc-finalize-staged.service failed",
+        ),
         ({"finalize": "ostree[18]: Bootloader updated; bootconfig swap: yes"}, None),
         ({"warnings": "kernel: error: something else"}, None),
     ],

@@ -73,7 +73,8 @@ def test_the_program_in_any_shell(tmp_path: Path, shell: str) -> None:
     assert "not a status of bootc" in found.notes[0]
     asked = (tmp_path / "log").read_text().splitlines()
     assert [line for line in asked if "finalize" in line] == [
-        "-q --no-pager --utc -o short-iso -b -1 -n 15 -u ostree-finalize-staged.service"
+        "-q --no-pager --utc -o short-iso -b -1 -n 15 -u ostree-finalize-staged.service "
+        "-u bootc-finalize-staged.service"
     ]
 
 
