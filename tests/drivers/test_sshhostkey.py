@@ -76,6 +76,7 @@ def test_what_is_known_is_asked_for_first(kinds: list[str], first: list[str]) ->
         line("web", OTHER) + line("web", KEY),
         line("*", KEY),
     ],
+    ids=["its own", "beside another", "of all hosts"],
 )
 def test_a_known_key_is_taken(text: str) -> None:
     check("web1", target(), KEY, trust(text, target()), NOW)
