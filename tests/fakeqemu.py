@@ -1,7 +1,8 @@
 """A stand-in for qemu: logs its words, answers on the QMP socket, and writes a console.
 
 What it does is in ``scenario.json`` beside it: `console` (text), `fail` (list of
-[word that must be among the arguments, what to say]: it ends at once with 1 then).
+[word that must be among the arguments, what to say]: it ends at once with 1 then), `resets`
+(texts that the console gets at the first system_reset, the second, ...).
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ while True:
                 log.write(json.dumps({{"qmp": asked["execute"]}}) + "\n")
             if asked["execute"] == "screendump":
                 open(asked["arguments"]["filename"], "wb").write(b"PNG")
+            if asked["execute"] == "system_reset" and scenario.get("resets"):
+                with open(console.name, "a") as console:
+                    console.write(scenario["resets"].pop(0))
             stream.write(b'{{"event": "NOTHING"}}\n{{"return": {{}}}}\n')
             stream.flush()
             if asked["execute"] == "quit":
@@ -54,9 +58,16 @@ class FakeQemu:
         program.chmod(0o755)
         self.play()
 
-    def play(self, *, console: str = "", fail: tuple[tuple[str, str], ...] = ()) -> None:
+    def play(
+        self,
+        *,
+        console: str = "",
+        fail: tuple[tuple[str, str], ...] = (),
+        resets: tuple[str, ...] = (),
+    ) -> None:
         """Say what it does from now on."""
-        (self.folder / "scenario.json").write_text(json.dumps({"console": console, "fail": fail}))
+        scenario = {"console": console, "fail": fail, "resets": resets}
+        (self.folder / "scenario.json").write_text(json.dumps(scenario))
 
     def _log(self) -> list[dict[str, object]]:
         log = self.folder / "log"

@@ -19,6 +19,7 @@ class BootState(StrEnum):
     NO_DISK = "no-bootable-device"
     GRUB_RESCUE = "grub-rescue"
     GRUB = "grub-shell"
+    TIMER = "timer-test"
     PANIC = "kernel-panic"
     NO_ROOT = "root-not-found"
     EMERGENCY = "emergency-shell"
@@ -85,6 +86,15 @@ _SIGNS = (
         "the kernel runs, but the root filesystem was not found or has no driver",
         "the initramfs has no driver for this disk, or root= is wrong: rebuild it with virtio_blk "
         "and virtio_pci (dracut --add-drivers), and look at the kernel arguments",
+        final=True,
+    ),
+    _sign(
+        # The kernel counts ticks for some hundredths of a second while the emulated processor waits
+        # for a real one (arch/x86/kernel/apic/io_apic.c, check_timer).
+        BootState.TIMER,
+        r"Kernel panic - not syncing: IO-APIC \+ timer doesn't work",
+        "the kernel's test of the timer failed, as it does where emulation gets too little time",
+        "try again when this machine is less busy, or where KVM works",
         final=True,
     ),
     _sign(

@@ -59,6 +59,9 @@ class DiskRun:
     diagnosis: Diagnosis | None = None
     console: tuple[str, ...] = ()
     serial: Path | None = None
+    #: Where the console of the last start begins in `serial` (bytes), and how often it was reset.
+    serial_from: int = 0
+    resets: int = 0
     screenshot: Path | None = None
     system_state: str = ""
     report: CheckReport | None = None

@@ -59,6 +59,42 @@ def test_a_panic_ends_the_wait(
     assert disk.read_bytes() == b"QFI\xfb" + bytes(1020)
 
 
+TIMER = "Linux version 6.1\nKernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with\n"
+OTHER = "Linux version 6.1\nKernel panic - not syncing: Attempted to kill init!\n"
+
+
+@pytest.mark.parametrize(
+    ("resets", "accel", "state", "count"),
+    [
+        ((OTHER,), "tcg", "kernel-panic", 1),
+        ((TIMER, OTHER), "tcg", "kernel-panic", 2),
+        ((TIMER, TIMER, TIMER, OTHER), "tcg", "timer-test", 3),
+        ((OTHER,), "kvm", "timer-test", 0),
+    ],
+)
+def test_an_emulated_machine_that_lacked_time_starts_again(
+    resets: tuple[str, ...],
+    accel: str,
+    state: str,
+    count: int,
+    qemu: FakeQemu,
+    disk: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    qemu.play(console=TIMER, resets=resets)
+    assert run(["disk", "run", str(disk), "--no-check", "--accel", accel, "--json"]) == 3
+    out, err = capsys.readouterr()
+    body = json.loads(out)
+    assert body["diagnosis"]["state"] == state
+    assert qemu.asked.count("system_reset") == count
+    assert err.count("starting again") == count
+    assert len(qemu.starts) == 1
+    # What was said before the resets is kept as well.
+    assert Path(body["serial"]).read_text() == TIMER + "".join(resets[:count])
+    Path(body["serial"]).unlink()
+    Path(body["screenshot"]).unlink()
+
+
 def test_a_silent_console_and_json(
     qemu: FakeQemu, disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,8 @@ KERNEL = "[    0.000000] Linux version 6.12.0-55.el10 (gcc)\n"
          BootState.GRUB_RESCUE, True),
         ("GNU GRUB  version 2.12\n\ngrub> ", BootState.GRUB, True),
         (KERNEL + "Kernel panic - not syncing: Attempted to kill init!\n", BootState.PANIC, True),
+        (KERNEL + "[    0.080000] Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot "
+         "with apic=debug and send a report.\n", BootState.TIMER, True),
         (KERNEL + "VFS: Unable to mount root fs on unknown-block(0,0)\n"
          "Kernel panic - not syncing: VFS\n", BootState.NO_ROOT, True),
         (KERNEL + "ALERT!  LABEL=root does not exist.  Dropping to a shell!\n(initramfs) ",
