@@ -112,7 +112,7 @@ def test_environment_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_programs_that_cannot_run(tmp_path: Path) -> None:
     plain = program(tmp_path / "plain", "x", mode=0o644)
-    orphan = program(tmp_path / "orphan", "#!/nonexistent\n")
+    orphan = program(tmp_path / "orphan", f"#!{tmp_path}/none\n")
     broken = program(tmp_path / "broken", "\x7fELF")
     for words, message in [
         (["nonexistent-program"], "'nonexistent-program' is not installed"),

@@ -80,8 +80,9 @@ def test_words_arrive_as_they_are(world: World) -> None:
 def test_the_probe_of_checks_runs_over_ssh(world: World, tmp_path: Path) -> None:
     odd = tmp_path / "it's $(odd) `name`"
     odd.write_text("content\n")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o055 != 0o055:
+            folder.chmod(0o755)
     lines = f"content\t{odd}\nuser\troot\nkernels\n".encode()
     result = world.executor().run(["sh", "-c", PROGRAM], stdin=lines)
     assert result.ok, result.stderr
