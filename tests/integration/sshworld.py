@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 from bootcfleet.domain.inventory import Connection
 from bootcfleet.drivers.ssh import SshExecutor, SshShared
 from bootcfleet.errors import HostError
-from tests.integration.opensshd import Sshd, processes_of
+from tests.integration.opensshd import Sshd, keygen, processes_of
 from tests.tools import need
 
 
@@ -110,7 +111,45 @@ class World:
         return SshExecutor(name, Connection(), shared or self.shared())
 
 
+@contextlib.contextmanager
+def worlds(
+    folder: Path, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., World]]:
+    """Makes worlds with a server of their own each: address, lines of its sshd_config."""
+    home = folder / "home"
+    (home / ".ssh").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    key = keygen(home / "key")
+    servers: list[Sshd] = []
+
+    def make(address: str, *settings: str) -> World:
+        server = Sshd(folder / f"sshd{len(servers)}", address, settings=settings)
+        servers.append(server)
+        server.start()
+        server.authorize(key.with_suffix(".pub"))
+        made = World(home, server, account)
+        made.know()
+        return made
+
+    try:
+        yield make
+    finally:
+        for server in servers:
+            server.stop()
+
+
 def fault(do: Callable[[], object]) -> HostError:
     with pytest.raises(HostError) as caught:
         do()
     return caught.value
+
+
+def until(what: Callable[[], bool], seconds: float = 60.0) -> bool:
+    """Whether it comes true; a limit, never a measurement."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True

@@ -16,8 +16,8 @@ from bootcfleet.drivers.bootc import BootcHost
 from bootcfleet.drivers.ssh import SshExecutor
 from bootcfleet.drivers.sshpump import PumpedTransport
 from bootcfleet.errors import HostError, HostFault
-from tests.integration.opensshd import Sshd, descendants, keygen
-from tests.integration.sshworld import Account, World, fault, throwaway_account
+from tests.integration.opensshd import Sshd, descendants
+from tests.integration.sshworld import Account, World, fault, throwaway_account, until, worlds
 
 pytestmark = pytest.mark.integration
 
@@ -33,43 +33,14 @@ def world(
     tmp_path: Path, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., World]]:
     """Makes a world with a server of its own: address, lines of its sshd_config."""
-    home = tmp_path / "home"
-    (home / ".ssh").mkdir(parents=True)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    key = keygen(home / "key")
-    servers: list[Sshd] = []
-
-    def make(address: str, *settings: str) -> World:
-        server = Sshd(tmp_path / f"sshd{len(servers)}", address, settings=settings)
-        servers.append(server)
-        server.start()
-        server.authorize(key.with_suffix(".pub"))
-        made = World(home, server, account)
-        made.know()
-        return made
-
-    try:
+    with worlds(tmp_path, account, monkeypatch) as make:
         yield make
-    finally:
-        for server in servers:
-            server.stop()
 
 
 def transport_of(executor: SshExecutor) -> PumpedTransport:
     transport = executor._transport
     assert isinstance(transport, PumpedTransport)
     return transport
-
-
-def until(what: Callable[[], bool], seconds: float = 60.0) -> bool:
-    """Whether it comes true; a limit, never a measurement."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 @pytest.mark.parametrize(
