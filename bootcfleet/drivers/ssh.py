@@ -250,7 +250,8 @@ class SshExecutor:
                     fresh = self._transport is not kept
                     self.close()
                     if fresh or last:
-                        raise self._lost(f"no session could be opened: {error}") from error
+                        why = str(error) or "end of file"
+                        raise self._lost(f"no session could be opened: {why}") from error
         raise self._lost("no session could be opened")
 
     def _send(

@@ -15,6 +15,7 @@ from typing import Any
 import paramiko
 
 from bootcfleet.domain.inventory import Connection
+from bootcfleet.domain.plaintext import one_line
 from bootcfleet.drivers.command import CommandTimeoutError, LocalExecutor, ProcessSocket
 from bootcfleet.drivers.knownhosts import KnownHosts
 from bootcfleet.drivers.openfiles import allow_open_files
@@ -23,7 +24,7 @@ from bootcfleet.drivers.sshconfig import SshConfig, read_config
 from bootcfleet.drivers.sshhostkey import Trust, check
 from bootcfleet.drivers.sshpump import PumpedTransport
 from bootcfleet.drivers.sshtarget import Jump, Target, join
-from bootcfleet.drivers.sshtransport import FleetTransport, tune
+from bootcfleet.drivers.sshtransport import FleetTransport, HungUpError, tune
 from bootcfleet.errors import ConfigError, FleetError, HostError, HostFault
 
 _MAX_JUMPS = 8
@@ -199,7 +200,9 @@ class SshShared:
             with contextlib.suppress(OSError, EOFError):
                 (transport or sock).close()
             if isinstance(error, paramiko.SSHException | EOFError | OSError):
-                raise _unreachable(name, target, _handshake_cause(error, sock)) from error
+                greeting = transport.greeting if transport else ""
+                cause = _handshake_cause(error, sock, greeting)
+                raise _unreachable(name, target, cause) from error
             raise
         return transport
 
@@ -216,10 +219,16 @@ class SshShared:
                 except paramiko.BadAuthenticationType as error:
                     accepted = list(error.allowed_types)
                     break
+                except HungUpError as error:
+                    raise _refused(name, target, tried, [], hung_up=str(error)) from error
                 except paramiko.AuthenticationException as error:
-                    if not transport.is_active():
-                        raise _refused(name, target, tried, [], hung_up=True) from error
-                    continue
+                    if transport.is_active():
+                        continue
+                    if len(tried) == 1:
+                        # Nobody counts keys yet: the network, or a server that ends.
+                        raise EOFError from error
+                    why = "it closes the connection"
+                    raise _refused(name, target, tried, [], hung_up=why) from error
                 except paramiko.SSHException as error:
                     # The agent would not sign, or the server has no use for this type of key.
                     if not transport.is_active():
@@ -287,12 +296,13 @@ def _cause(error: Exception, target: Target) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
-def _handshake_cause(error: Exception, sock: object) -> str:
+def _handshake_cause(error: Exception, sock: object, greeting: str) -> str:
     if isinstance(sock, ProcessSocket) and (complaint := sock.complaint()):
         return f"the proxy command says: {complaint}"
     text = str(error) or "the connection was closed"
     if "banner" in text:
-        return "it accepts the connection but does not greet as an SSH server"
+        said = f"; it says {one_line(greeting, 100)!r}" if greeting else ""
+        return f"it accepts the connection but does not greet as an SSH server{said}"
     return f"the SSH handshake failed: {text}"
 
 
@@ -316,14 +326,14 @@ def _unreachable(name: str, target: Target, cause: str) -> HostError:
 
 
 def _refused(
-    name: str, target: Target, tried: list[str], accepted: list[str], *, hung_up: bool = False
+    name: str, target: Target, tried: list[str], accepted: list[str], *, hung_up: str = ""
 ) -> HostError:
     who = f"{target.user}@{target.address}"
     keys = f"{len(tried)} key{'' if len(tried) == 1 else 's'}"
     if not tried:
         message = f"there is no key to offer to {who}"
     elif hung_up:
-        message = f"{who} hung up after {keys}"
+        message = f"{who} hung up after {keys}: {one_line(hung_up, 200)}"
     else:
         message = f"{who} refuses {keys}"
     if accepted:

@@ -63,6 +63,8 @@ class BufferedPacketizer(FleetPacketizer):
         self._sending = threading.RLock()
         self._busy = False
         self.blind = False
+        #: The first line that the peer said.
+        self.greeting = ""
         self.holder: int | None = None
         self.heard = time.monotonic()
         self.spoke = self.heard
@@ -110,9 +112,10 @@ class BufferedPacketizer(FleetPacketizer):
             if len(self._buffer) > 64 * 1024:
                 raise SSHException("no end of a line")
             self._take(timeout)
-        line = bytes(self._buffer[:end])
+        line = bytes(self._buffer[:end]).removesuffix(b"\r").decode("utf-8", "replace")
         del self._buffer[: end + 1]
-        return line.removesuffix(b"\r").decode("utf-8", "replace")
+        self.greeting = self.greeting or line
+        return line
 
     def _take(self, timeout: float) -> None:
         if self.handshake_timed_out():

@@ -31,7 +31,7 @@ from paramiko.common import (
 from bootcfleet.drivers.sshidle import IDLE
 from bootcfleet.drivers.sshpacket import BufferedPacketizer, wait_for
 from bootcfleet.drivers.sshtarget import Target
-from bootcfleet.drivers.sshtransport import FleetTransport
+from bootcfleet.drivers.sshtransport import FleetTransport, HungUpError
 
 #: The messages of a key exchange method itself (RFC 4250, 4.1.2, and RFC 5656).
 _KEX_MESSAGES = range(30, 50)
@@ -101,6 +101,11 @@ class PumpedTransport(FleetTransport):
             self._listened = True
         IDLE.add(self)
 
+    @property
+    def greeting(self) -> str:
+        """See `FleetTransport.greeting`."""
+        return self.packetizer.greeting
+
     def set_keepalive(self, interval: float) -> None:
         """Ask for a sign of life after `interval` seconds of silence; see `look`."""
         self._silence = interval
@@ -128,7 +133,7 @@ class PumpedTransport(FleetTransport):
         if self.auth_handler is None:
             return []
         if not self.wait(done, self.auth_timeout) and self.active:
-            raise paramiko.AuthenticationException("no answer to it in time")
+            raise TimeoutError(f"no answer to a key within {self.auth_timeout:g} s")
         return list(self.auth_handler.wait_for_response(done))
 
     @contextlib.contextmanager
@@ -265,7 +270,7 @@ class PumpedTransport(FleetTransport):
             return
         if kind == MSG_DISCONNECT:
             code, why = message.get_int(), message.get_text()
-            raise paramiko.SSHException(f"the server disconnects: {why or code}")
+            raise HungUpError(f"the server disconnects: {why or code}")
         expected = self._inner._expected_packet
         if expected:
             if kind not in expected:

@@ -50,6 +50,10 @@ _MACS = (
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
+class HungUpError(paramiko.SSHException):
+    """The peer ended the connection and said why."""
+
+
 class FleetTransport(paramiko.Transport):
     """A transport that offers what we choose and keeps the signal that ended a command."""
 
@@ -83,6 +87,21 @@ class FleetTransport(paramiko.Transport):
         super().close()
         with contextlib.suppress(OSError):
             self.sock.close()
+
+    def get_exception(self) -> Exception | None:
+        """What ended the connection: always an `SSHException`, EOFError or OSError.
+
+        A packet that was damaged on its way fails in the cipher, with an exception of its own.
+        """
+        error = super().get_exception()
+        if error is None or isinstance(error, paramiko.SSHException | EOFError | OSError):
+            return error
+        return paramiko.SSHException(f"a packet cannot be read ({type(error).__name__})")
+
+    @property
+    def greeting(self) -> str:
+        """The first line that the peer said, where it is known."""
+        return ""
 
     @contextlib.contextmanager
     def driven(self) -> Iterator[None]:
