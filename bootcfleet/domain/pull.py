@@ -142,7 +142,14 @@ def _advance(state: ChannelState, entry: JournalEntry) -> ChannelState:
             number=entry.body["number"],
             before=entry.body["before"],
             sample={
-                host: Baseline(one["booted"], one["boot_id"], one["system_state"])
+                host: Baseline(
+                    one["booted"],
+                    one["boot_id"],
+                    one["system_state"],
+                    one.get("staged"),
+                    one.get("rollback"),
+                    None if one.get("units") is None else tuple(one["units"]),
+                )
                 for host, one in entry.body["sample"].items()
             },
         )
@@ -309,6 +316,7 @@ def sample_verdicts(
             late=f"within {span(timedelta(seconds=rule.deadline))}" if late else None,
             now=now,
             silence=silence,
+            former=channel.before,
         )
         for host, baseline in channel.sample.items()
     }

@@ -14,22 +14,32 @@ from bootcfleet.domain.rollout import Observation
 
 #: What ``systemctl is-system-running`` says while the system still starts.
 _STARTING = frozenset({"starting", "initializing", "offline", "unknown", ""})
+#: What it says on the way into a boot, or out of one.
+_PASSING = _STARTING | {"stopping"}
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a sampled host was before its channel was promoted."""
+    """What a sampled host was before its channel was promoted.
+
+    `staged` and `rollback` are what was in these slots then; `units` those that had failed, None
+    where an older bootcfleet did not ask.
+    """
 
     booted: str | None
     boot_id: str
     system_state: str = "running"
+    staged: str | None = None
+    rollback: str | None = None
+    units: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Look:
-    """One look at a sampled host: what it said, or why it said nothing, since when (`silent`).
+    """One look at a sampled host: what it said, or why it said nothing.
 
-    `units` are those that failed; `was_good`: an earlier look has found it good.
+    `silent` is since when it says nothing, or is on its way into a boot or out of one; `units` are
+    those that failed; `was_good`: an earlier look has found it good.
     """
 
     seen: Observation | None = None
@@ -38,6 +48,15 @@ class Look:
     error: str = ""
     silent: datetime | None = None
     was_good: bool = False
+
+    @property
+    def settled(self) -> bool:
+        """Whether it answers, and neither starts nor stops."""
+        return self.seen is not None and self.system not in _PASSING
+
+    def excused(self, now: datetime, silence: timedelta) -> bool:
+        """Whether it may be in a reboot of its own, at the very moment in which it is asked."""
+        return self.was_good and self.silent is not None and now - self.silent < silence
 
 
 class VerdictKind(StrEnum):
@@ -73,21 +92,29 @@ def judge(
     late: str | None,
     now: datetime,
     silence: timedelta,
+    former: str | None = None,
 ) -> Verdict:
-    """What is thought of a host.  `late` is set once the deadline is over, and says which."""
+    """What is thought of a host.
+
+    `late` is set once the deadline is over, and says which; `former` is the digest that the
+    channel had: who was under way to it is not at fault.
+    """
     seen = look.seen
     if seen is None:
         return _silent(look, late, now, silence)
     if seen.booted in accepted:
-        return _arrived(baseline, look, seen, late)
+        patient = late is None or look.excused(now, silence)
+        return _arrived(baseline, look, seen, None if patient else late)
     if seen.boot_id != baseline.boot_id:
-        if seen.booted != baseline.booted:
+        old = {baseline.booted, baseline.staged or baseline.booted, former or baseline.booted}
+        if seen.booted not in old:
             return Verdict(
                 VerdictKind.ELSEWHERE,
                 f"runs {_short(seen.booted)}, neither the promoted digest nor its old one: "
                 "somebody else moved it",
             )
-        if seen.rollback in accepted:
+        # One that was there before says nothing: the digest was taken back once already.
+        if seen.rollback in accepted and baseline.rollback not in accepted:
             return Verdict(
                 VerdictKind.CAME_BACK_OLD,
                 f"came back on its old {_short(seen.booted)}: the new one did not boot, or "
@@ -104,15 +131,16 @@ def _arrived(baseline: Baseline, look: Look, seen: Observation, late: str | None
     if seen.boot_id == baseline.boot_id and baseline.booted != seen.booted:
         # A status that says so in the old boot is none that a host can give.
         return Verdict(VerdictKind.ELSEWHERE, f"says {short} in the boot of its old digest")
-    if look.system == "running" or (
-        look.system == baseline.system_state and look.system not in _STARTING
-    ):
-        return Verdict(VerdictKind.GOOD, f"runs {short}, healthy")
-    if look.system in _STARTING:
+    if look.system in _PASSING:
         if late is None:
-            return Verdict(VerdictKind.WAITING, f"starts with {short}")
+            doing = "starts with" if look.system in _STARTING else "goes down from"
+            return Verdict(VerdictKind.WAITING, f"{doing} {short}")
         return Verdict(VerdictKind.UNHEALTHY, f"runs {short} and did not start up {late}")
-    units = f" (failed units: {', '.join(look.units)})" if look.units else ""
+    before = look.units if baseline.units is None else baseline.units
+    new = [unit for unit in look.units if unit not in before]
+    if look.system == "running" or (look.system == baseline.system_state and not new):
+        return Verdict(VerdictKind.GOOD, f"runs {short}, healthy")
+    units = f" (failed units: {', '.join(new or look.units)})" if look.units else ""
     return Verdict(VerdictKind.UNHEALTHY, f"runs {short} and systemd says {look.system}{units}")
 
 
@@ -120,8 +148,7 @@ def _silent(look: Look, late: str | None, now: datetime, silence: timedelta) -> 
     why = look.error or "was not asked yet"
     if late is None or not look.error:
         return Verdict(VerdictKind.WAITING, why)
-    # It may be in a reboot of its own, at the very moment in which it is asked.
-    if look.was_good and look.silent is not None and now - look.silent < silence:
+    if look.excused(now, silence):
         return Verdict(VerdictKind.WAITING, why)
     return Verdict(VerdictKind.SILENT, f"does not answer: {why}")
 

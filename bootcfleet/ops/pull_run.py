@@ -66,6 +66,12 @@ class PullRun:
             for entry in self.entries
             if entry.kind is EntryKind.HOST and "verdict" in entry.body
         }
+        # Who was good before a crash still has the time of a reboot.
+        self.looks = {
+            entry.host: Look(was_good=True)
+            for entry in self.entries
+            if entry.body.get("verdict") == VerdictKind.GOOD
+        }
         body = {
             "controller": socket.gethostname(),
             "pid": os.getpid(),
@@ -123,6 +129,8 @@ class PullRun:
         state = self._state()
         seen = look(self.tools, state, self.looks)
         self.looks = dict(seen.looks)
+        if self._asked():
+            return False
         now = channels.clock()
         step = next_pull_step(state, seen, now)
         self._note(step)
@@ -143,9 +151,18 @@ class PullRun:
             case StepKind.LEAVE:
                 self._leave(step, step.reason)
             case StepKind.FINISH:
-                self._finish(state, step.reason)
-                return True
+                return self._finish(state, step.reason)
         return False
+
+    def _asked(self) -> bool:
+        """Take in what was written meanwhile; whether somebody asks for something.
+
+        Hosts that do not answer take minutes, and a pause or an abort must not be overtaken by
+        what was decided before it.
+        """
+        known = len(self.entries)
+        self._read()
+        return any(entry.kind in REQUESTS for entry in self.entries[known:])
 
     def _promote(self, state: PullState, step: PullStep) -> None:
         """Write down what is to be promoted and who is asked, then promote."""
@@ -164,6 +181,8 @@ class PullRun:
         else:
             # Chosen before a crash, and asked before anything moved.
             chosen = Sample(channel.sample, {})
+        if self._asked():
+            return
         self._require_enough(index, chosen)
         sample = {host: asdict(one) for host, one in chosen.hosts.items()}
         message = (
@@ -230,11 +249,14 @@ class PullRun:
         self._append(NewEntry(EntryKind.NOTE, body=body))
         self._say("wave.left", message, "", index)
 
-    def _finish(self, state: PullState, outcome: str) -> None:
+    def _finish(self, state: PullState, outcome: str) -> bool:
+        """Write the end down, unless somebody asked for something just before; whether it is."""
         left = [one.left for one in state.channels if one.left]
         if state.outcome is not None:
-            return
+            return True
         with self.tools.store.db.write():
+            if self._asked():
+                return False
             body = {"outcome": outcome, "left": left}
             self._append(NewEntry(EntryKind.FINISHED, body=body))
             self.tools.channels.record(
@@ -247,6 +269,7 @@ class PullRun:
         self._say(
             "rollout.finished", f"the rollout is {outcome}", data={"outcome": outcome, "left": left}
         )
+        return True
 
     def _wait(self, state: PullState, step: PullStep, now: datetime) -> None:
         index = _index(step)

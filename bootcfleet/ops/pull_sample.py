@@ -85,7 +85,10 @@ def _baseline(fleet: Fleet, name: str, reference: ImageRef) -> Baseline:
     timer = fleet.executor(name).run(["systemctl", "is-active", TIMER], timeout=30.0)
     if timer.stdout.strip() != "active":
         raise HostError(name, HostFault.COMMAND_FAILED, f"has no active {TIMER}")
-    return Baseline(status.booted.digest, facts.boot_id, bootc.system_running().state)
+    system, seen = bootc.system_running(), observation(facts)
+    return Baseline(
+        seen.booted, seen.boot_id, system.state, seen.staged, seen.rollback, system.failed_units
+    )
 
 
 def look_at(
@@ -108,11 +111,9 @@ def look_at(
     for name in names:
         answer = answers.get(name, FleetError("is no longer in the inventory"))
         last = before.get(name, Look())
-        if isinstance(answer, FleetError):
-            silent = last.silent if last.seen is None and last.silent else now
-            looks[name] = Look(error=answer.message, silent=silent, was_good=last.was_good)
-        else:
-            looks[name] = replace(answer, was_good=last.was_good)
+        found = Look(error=answer.message) if isinstance(answer, FleetError) else answer
+        silent = None if found.settled else last.silent or now
+        looks[name] = replace(found, silent=silent, was_good=last.was_good)
     return looks
 
 

@@ -25,12 +25,7 @@ def start_pull(tools: PullTools, plan: PullPlan) -> PullState:
     gates of the first channel are red: nothing was begun.  Otherwise as `resume_pull`.
     """
     channels, store = tools.channels, tools.store
-    for other, _ in store.all(open_only=True):
-        if other.operation == PULL and other.about.get("pull") == plan.image:
-            raise UsageError(
-                f"the rollout {other.id} of {plan.image} is not finished",
-                hint=f"bootcfleet rollout resume {other.id}, or abort it",
-            )
+    require_none_open(store, plan.image)
     recover(channels)
     require_first(tools, plan)
     record = RolloutRecord(
@@ -48,6 +43,8 @@ def start_pull(tools: PullTools, plan: PullPlan) -> PullState:
         },
     )
     with store.db.write():
+        # Once more, now that nobody else can begin one.
+        require_none_open(store, plan.image)
         store.create(record)
         channels.record(
             "fleet.pull",
@@ -62,6 +59,16 @@ def start_pull(tools: PullTools, plan: PullPlan) -> PullState:
             },
         )
     return resume_pull(tools, record)
+
+
+def require_none_open(store: RolloutStore, image: str) -> None:
+    """Raise `UsageError` while another rollout of an image is open."""
+    for other, _ in store.all(open_only=True):
+        if other.operation == PULL and other.about.get("pull") == image:
+            raise UsageError(
+                f"the rollout {other.id} of {image} is not finished",
+                hint=f"bootcfleet rollout resume {other.id}, or abort it",
+            )
 
 
 def require_first(tools: PullTools, plan: PullPlan) -> None:

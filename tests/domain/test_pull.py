@@ -33,7 +33,7 @@ from bootcfleet.domain.rollout import Observation
 from bootcfleet.domain.rollout_journal import EntryKind, JournalEntry, WavePhase
 
 NOW = datetime(2026, 11, 21, 4, 0, tzinfo=UTC)
-OLD, NEW, OTHER = ("sha256:" + letter * 64 for letter in "abc")
+OLD, NEW, OTHER, FORMER = ("sha256:" + letter * 64 for letter in "abcd")
 BEFORE = Baseline(OLD, "boot-1")
 
 
@@ -264,13 +264,57 @@ def test_a_channel_that_was_there_already() -> None:
         (Look(error="no route", silent=NOW), "in time", VerdictKind.SILENT),
         (Look(error="no route", silent=NOW, was_good=True), "in time", VerdictKind.WAITING),
         (Look(), None, VerdictKind.WAITING),
+        # A reboot of its own is one before the deadline and after it, in every part of it.
+        (replace(good(), system="stopping"), None, VerdictKind.WAITING),
+        (replace(good(), system="stopping"), "in time", VerdictKind.UNHEALTHY),
+        (
+            replace(good(), system="starting", silent=NOW, was_good=True),
+            "in time",
+            VerdictKind.WAITING,
+        ),
+        (
+            replace(good(), system="starting", silent=NOW - timedelta(hours=1), was_good=True),
+            "in time",
+            VerdictKind.UNHEALTHY,
+        ),
+        # On its way to what the channel had before.
+        (Look(Observation("boot-2", FORMER, rollback=OLD), "running"), None, VerdictKind.WAITING),
+        (Look(Observation("boot-2", FORMER, rollback=OLD)), "in time", VerdictKind.LATE),
+        (Look(Observation("boot-3", FORMER, rollback=NEW)), None, VerdictKind.CAME_BACK_OLD),
     ],
 )  # fmt: skip
 def test_a_sampled_host(look: Look, late: str | None, kind: VerdictKind) -> None:
     verdict = judge(
-        BEFORE, look, accepted=frozenset({NEW}), late=late, now=NOW, silence=timedelta(minutes=15)
+        BEFORE,
+        look,
+        accepted=frozenset({NEW}),
+        late=late,
+        now=NOW,
+        silence=timedelta(minutes=15),
+        former=FORMER,
     )
     assert verdict.kind is kind
+
+
+def test_slots_that_said_so_before_say_nothing() -> None:
+    """The digest was rolled out and taken back before: it is in the rollback slot since then."""
+
+    def kind(before: Baseline, look: Look, late: str | None = None) -> VerdictKind:
+        return judge(
+            before, look, accepted=frozenset({NEW}), late=late, now=NOW, silence=timedelta()
+        ).kind
+
+    again = Look(Observation("boot-2", OLD, rollback=NEW), "running")
+    assert kind(BEFORE, again) is VerdictKind.CAME_BACK_OLD
+    back = Baseline(OLD, "boot-1", rollback=NEW)
+    assert kind(back, again) is VerdictKind.WAITING
+    assert kind(back, again, "in time") is VerdictKind.LATE
+    assert kind(back, good()) is VerdictKind.GOOD
+    # What it had staged is what it boots next, and nobody else's doing.
+    queued = Baseline(OLD, "boot-1", staged=FORMER)
+    there = Look(Observation("boot-2", FORMER, rollback=OLD), "running")
+    assert kind(queued, there) is VerdictKind.WAITING
+    assert kind(BEFORE, there) is VerdictKind.ELSEWHERE
 
 
 def test_a_host_that_was_degraded_before_may_be_so_after() -> None:
@@ -281,6 +325,14 @@ def test_a_host_that_was_degraded_before_may_be_so_after() -> None:
 
     assert kind(Baseline(OLD, "boot-1", "degraded"), sick()) is VerdictKind.GOOD
     assert kind(Baseline(NEW, "boot-1"), good("boot-1")) is VerdictKind.GOOD
+    # But by the same units.
+    same = Baseline(OLD, "boot-1", "degraded", units=("web.service", "x.service"))
+    assert kind(same, sick()) is VerdictKind.GOOD
+    other = Baseline(OLD, "boot-1", "degraded", units=("x.service",))
+    assert kind(other, sick()) is VerdictKind.UNHEALTHY
+    both = replace(sick(), units=("web.service", "x.service"))
+    verdict = judge(other, both, accepted=frozenset({NEW}), late=None, now=NOW, silence=timedelta())
+    assert verdict.message.endswith("systemd says degraded (failed units: web.service)")
 
 
 @given(st.sets(st.text("abcdef0123456789-", min_size=1), max_size=60), st.integers(0, 20))

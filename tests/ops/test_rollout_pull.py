@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bootcfleet.domain.gate import GateResult
+from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.limit import Limit
+from bootcfleet.domain.pull import PullState
+from bootcfleet.domain.pull_policy import PullPlan
 from bootcfleet.domain.rollout_journal import EntryKind, NewEntry
 from bootcfleet.domain.rollout_policy import MetricGate
 from bootcfleet.drivers.labregistry import LabRegistry
+from bootcfleet.drivers.ledgerdb import LedgerDb
 from bootcfleet.errors import ChecksFailedError, FleetError, UsageError
+from bootcfleet.ops import pull_run, rollout_pull
+from bootcfleet.ops.fleet import Fleet
 from bootcfleet.ops.promote import promote_now
-from bootcfleet.ops.rollout_pull import resume_pull, start_pull
+from bootcfleet.ops.pull_look import PullTools
+from bootcfleet.ops.rollout_pull import read_state, resume_pull, start_pull
 from tests.pullfleet import ID, NAMES, PullFleet
 
 
@@ -240,6 +249,149 @@ def test_a_pause_holds_the_next_promotion(fleet: PullFleet) -> None:
     (paused,) = [event for event in fleet.project.events if event.kind == "rollout.paused"]
     assert paused.message == "ann@ops paused it: fair"
     assert (paused.data["wave"], paused.data["channel"]) == (2, "prod-1")
+
+
+def during(fleet: PullFleet, name: str, act: object) -> None:
+    """Do something once, while hosts of a channel are spoken to."""
+    connect, done = fleet.connect, [False]
+
+    def then(hosts: Sequence[Host]) -> Fleet:
+        if not done[0] and hosts and hosts[0].name.startswith(f"{name}-h"):
+            done[0] = True
+            act()  # type: ignore[operator]
+        return connect(hosts)
+
+    fleet.connect = then  # type: ignore[method-assign]
+
+
+def order(fleet: PullFleet) -> list[str]:
+    """The journal in words: who asked for what, and what began or ended."""
+    told = (EntryKind.PAUSED, EntryKind.UNPAUSED, EntryKind.ABORTED, EntryKind.HALTED)
+    return [
+        str(entry.body["phase"]) + str(entry.body["wave"])
+        if entry.kind is EntryKind.WAVE
+        else str(entry.kind)
+        for entry in fleet.journal()
+        if entry.kind in (*told, EntryKind.WAVE, EntryKind.FINISHED)
+    ]
+
+
+def test_a_pause_while_the_sample_is_chosen_holds_that_promotion(fleet: PullFleet) -> None:
+    """Hosts that do not answer take minutes: who asks meanwhile is not overtaken."""
+    during(fleet, "prod-1", lambda: request(fleet, EntryKind.PAUSED))
+    when(fleet, 6, lambda: request(fleet, EntryKind.UNPAUSED))
+    with fleet.tools() as tools:
+        end = start_pull(tools, fleet.plan(tools))
+    assert end.outcome == "done"
+    assert order(fleet)[:7] == [
+        "running1", "done1", "paused", "waiting2", "unpaused", "running2", "done2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "waves"),
+    [
+        ("prod-canary", []),
+        ("prod-1", ["running1", "done1"]),
+    ],
+)
+def test_an_abort_while_the_sample_is_chosen(fleet: PullFleet, name: str, waves: list[str]) -> None:
+    during(fleet, name, lambda: request(fleet, EntryKind.ABORTED))
+    with fleet.tools() as tools:
+        end = start_pull(tools, fleet.plan(tools))
+    assert end.outcome == "aborted"
+    assert order(fleet) == [*waves, "aborted", "halted", "finished"]
+    assert fleet.tags() == ["1", "1", "1"]
+    assert [fleet.history(name) for name in NAMES[1:]] == [["1"], ["1"]]
+
+
+def test_an_abort_just_before_the_end(fleet: PullFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was accepted, so that it is carried out."""
+    look, count = pull_run.look, [0]
+
+    def looked(*words: object) -> object:
+        seen = look(*words)  # type: ignore[arg-type]
+        state = words[1]
+        assert isinstance(state, PullState)
+        if state.current is None and not count[0]:
+            count[0] = 1
+            monkeypatch.setattr(LedgerDb, "write", writing)
+        return seen
+
+    write = LedgerDb.write
+
+    def writing(db: LedgerDb) -> object:
+        monkeypatch.setattr(LedgerDb, "write", write)
+        request(fleet, EntryKind.ABORTED)
+        return write(db)
+
+    monkeypatch.setattr(pull_run, "look", looked)
+    with fleet.tools() as tools:
+        end = start_pull(tools, fleet.plan(tools))
+    assert count == [1]
+    assert end.outcome == "aborted"
+    assert fleet.tags() == ["1", "1", "1"]
+
+
+def test_two_that_begin_at_once(fleet: PullFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both saw no other rollout; one of them is first all the same."""
+    first = rollout_pull.require_first
+
+    def another(tools: PullTools, plan: PullPlan) -> None:
+        first(tools, plan)
+        monkeypatch.setattr(rollout_pull, "require_first", first)
+        with fleet.tools() as theirs:
+            stop_after(fleet, 0)
+            with pytest.raises(KeyboardInterrupt):
+                start_pull(theirs, replace(plan, id="20261121-040000-ffff"))
+
+    monkeypatch.setattr(rollout_pull, "require_first", another)
+    with fleet.tools() as tools:
+        plan = fleet.plan(tools)
+        with pytest.raises(UsageError, match="the rollout 20261121-040000-ffff of web is not"):
+            start_pull(tools, plan)
+        assert [record.id for record, _ in tools.store.all()] == ["20261121-040000-ffff"]
+        audit = tools.channels.ledger.entries(action="fleet.pull")
+        assert [entry.subject for entry in audit] == ["20261121-040000-ffff"]
+
+
+def test_who_was_good_before_a_crash_may_reboot_after_the_deadline(fleet: PullFleet) -> None:
+    """The bake is longer than the deadline; the controller is stopped in it, and taken up again."""
+    with fleet.tools() as tools:
+        plan = fleet.plan(tools, bake=300.0)
+        stop_after(fleet, 40)
+        with pytest.raises(KeyboardInterrupt):
+            start_pull(tools, plan)
+    with fleet.tools() as tools:
+        (sampled, _) = read_state(tools.store, tools.store.record(ID)).channels[0].sample
+        fleet.machines[sampled].down = 1
+        end = resume_pull(tools, tools.store.record(ID))
+    assert end.outcome == "done"
+
+
+def test_a_digest_that_was_taken_back_is_rolled_out_again(fleet: PullFleet) -> None:
+    """It is in the hosts' rollback slots; a reboot for another reason is no failure."""
+    with fleet.tools() as tools:
+        plan = fleet.plan(tools)
+        when(fleet, 1, lambda: request(fleet, EntryKind.ABORTED))
+        assert start_pull(tools, plan).outcome == "aborted"
+    fleet.fire()
+    assert fleet.versions("prod-canary") == ["1", "1", "1"]
+    fleet.slept.clear()
+    fire = fleet.fire
+
+    def reboots_first() -> None:
+        if len(fleet.slept) == 1:
+            for machine in fleet.machines.values():
+                machine.boot_id = str(uuid.uuid4())
+        else:
+            fire()
+
+    fleet.fire = reboots_first  # type: ignore[method-assign]
+    with fleet.tools() as tools:
+        again = replace(fleet.plan(tools), id="20261121-050000-abcd")
+        assert again.digest == plan.digest
+        assert start_pull(tools, again).outcome == "done"
 
 
 def test_an_abort_takes_the_channels_back(fleet: PullFleet) -> None:
