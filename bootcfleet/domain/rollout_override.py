@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bootcfleet.domain.rollout_fields import any_hosts, hosts, percent, seconds, some_seconds
 from bootcfleet.domain.rollout_policy import (
@@ -50,19 +51,19 @@ def with_overrides(
     if canary is not None:
         if policy.waves:
             raise _without_effect(policy, "canary")
-        first = any_hosts(canary.strip())
+        first = _read("canary", any_hosts, canary.strip())
         policy = replace(policy, canary=first if first.number else None)
     if batch is not None:
         if policy.exclusive:
             raise _without_effect(policy, "batch")
-        policy = replace(policy, batch=hosts(batch))
+        policy = replace(policy, batch=_read("batch", hosts, batch))
     if success is not None:
-        least = percent(success)
+        least = _read("success", percent, success)
         # Whoever says it now means every wave.
         waves = tuple(replace(rule, success=least) for rule in policy.waves)
         policy = replace(policy, success=least, waves=waves)
     if bake is not None:
-        length = seconds(bake)
+        length = _read("bake", seconds, bake)
         waves = tuple(replace(rule, bake=length) for rule in policy.waves)
         policy = replace(policy, bake=length, waves=waves)
     if not windows:
@@ -70,13 +71,13 @@ def with_overrides(
     policy = _with_budgets(policy, max_failures, max_unavailable, downloads, reboots)
     policy = _with_times(policy, offline, stage_timeout, boot_timeout, retries)
     if download is not None:
-        policy = replace(policy, download=_choice(Download, download))
+        policy = replace(policy, download=_choice("download", Download, download))
     if on_failure is not None:
-        policy = replace(policy, on_failure=_choice(OnFailure, on_failure))
+        policy = replace(policy, on_failure=_choice("on-failure", OnFailure, on_failure))
     if on_halt is not None:
-        policy = replace(policy, on_halt=_choice(OnHalt, on_halt))
+        policy = replace(policy, on_halt=_choice("on-halt", OnHalt, on_halt))
     if soft_reboot is not None:
-        policy = replace(policy, soft_reboot=_choice(SoftReboot, soft_reboot))
+        policy = replace(policy, soft_reboot=_choice("soft-reboot", SoftReboot, soft_reboot))
     return policy
 
 
@@ -89,9 +90,9 @@ def _with_budgets(
 ) -> RolloutPolicy:
     budgets = policy.budgets
     if max_failures is not None:
-        budgets = replace(budgets, max_failures=any_hosts(max_failures))
+        budgets = replace(budgets, max_failures=_read("max-failures", any_hosts, max_failures))
     if max_unavailable is not None:
-        budgets = replace(budgets, max_unavailable=hosts(max_unavailable))
+        budgets = replace(budgets, max_unavailable=_read("max-unavailable", hosts, max_unavailable))
     for name, number in (("downloads", downloads), ("reboots", reboots)):
         if number is not None and number < 1:
             raise UsageError(f"{name}: at least one host must be allowed to, not {number}")
@@ -111,7 +112,7 @@ def _with_times(
 ) -> RolloutPolicy:
     timeouts = policy.timeouts
     if offline is not None:
-        timeouts = replace(timeouts, offline=seconds(offline))
+        timeouts = replace(timeouts, offline=_read("offline", seconds, offline))
     if stage is not None:
         timeouts = replace(timeouts, stage=_limit("the time limit of staging", stage))
     if boot is not None:
@@ -132,14 +133,23 @@ def _limit(what: str, value: str | float) -> float:
 
 
 Choice = TypeVar("Choice", bound=StrEnum)
+Value = TypeVar("Value")
 
 
-def _choice(kind: type[Choice], text: str) -> Choice:
+def _choice(option: str, kind: type[Choice], text: str) -> Choice:
     try:
         return kind(text)
     except ValueError:
         known = ", ".join(kind)
-        raise UsageError(f"{text!r} is none of {known}") from None
+        raise UsageError(f"--{option}: {text!r} is none of {known}") from None
+
+
+def _read(option: str, reader: Callable[[Any], Value], text: object) -> Value:
+    """The value of an option; its error says which of them is wrong."""
+    try:
+        return reader(text)
+    except UsageError as error:
+        raise UsageError(f"--{option}: {error.message}", hint=error.hint) from error
 
 
 def _without_effect(policy: RolloutPolicy, option: str) -> UsageError:

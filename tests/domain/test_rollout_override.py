@@ -85,17 +85,27 @@ def test_windows_can_be_left_out() -> None:
 @pytest.mark.parametrize(
     ("policy", "given", "words"),
     [
-        (RolloutPolicy(), {"canary": "x"}, "is not a number of hosts"),
-        (RolloutPolicy(), {"batch": "0"}, "is not a number of hosts"),
-        (RolloutPolicy(), {"max_unavailable": "0"}, "is not a number of hosts"),
-        (RolloutPolicy(), {"max_failures": -1}, "is not a number of hosts"),
+        (RolloutPolicy(), {"canary": "x"}, "^--canary: 'x' is not a number of hosts"),
+        (RolloutPolicy(), {"batch": "0"}, "^--batch: '0' is not a number of hosts"),
+        (
+            RolloutPolicy(),
+            {"max_unavailable": "0"},
+            "^--max-unavailable: '0' is not a number of hosts",
+        ),
+        (RolloutPolicy(), {"max_failures": -1}, "^--max-failures: '-1' is not a number of hosts"),
         (RolloutPolicy(), {"reboots": 0}, "reboots: at least one host"),
         (RolloutPolicy(), {"downloads": -5}, "downloads: at least one host"),
-        (RolloutPolicy(), {"bake": "5"}, "is not a length of time"),
+        (RolloutPolicy(), {"bake": "5"}, "^--bake: '5' is not a length of time"),
+        (RolloutPolicy(), {"success": "101"}, "^--success: '101' is not a percentage"),
+        (RolloutPolicy(), {"offline": "x"}, "^--offline: 'x' is not a length of time"),
         (RolloutPolicy(), {"boot_timeout": 0.0}, "more than 0 seconds"),
         (RolloutPolicy(), {"stage_timeout": "0s"}, "too little"),
         (RolloutPolicy(), {"retries": -1}, "not a number of retries"),
-        (RolloutPolicy(), {"on_failure": "x"}, "none of rollback, queue-rollback, leave"),
+        (
+            RolloutPolicy(),
+            {"on_failure": "x"},
+            "^--on-failure: 'x' is none of rollback, queue-rollback, leave",
+        ),
         (
             RolloutPolicy(name="p", waves=WAVES),
             {"canary": "1"},
@@ -107,6 +117,12 @@ def test_windows_can_be_left_out() -> None:
 def test_an_option_that_is_wrong(policy: RolloutPolicy, given: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         with_overrides(policy, **given)
+
+
+def test_the_hint_is_kept() -> None:
+    with pytest.raises(UsageError) as caught:
+        with_overrides(RolloutPolicy(), bake="soon")
+    assert caught.value.hint == "write 30s, 5m, 24h, 7d or 2w"
 
 
 def test_batch_is_for_who_is_in_no_wave() -> None:
