@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from bootcfleet.cli.output import Output, ask_secret
 from bootcfleet.domain.bootc import BootEntry
 from bootcfleet.domain.channel import ChannelEntry
+from bootcfleet.domain.document import did_you_mean
 from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.lineage import Proof
 from bootcfleet.domain.reference import Digest, ImageRef, InvalidReferenceError
@@ -177,16 +179,21 @@ def show_why(word: str, inventory: Path | None, *, registry: bool, as_json: bool
 def _host(word: str, inventory: Path | None, loaded: LoadedProject | None) -> Host | None:
     """The host of that name; None where the word must mean an image.
 
-    Raises `UsageError` where there is an inventory that was named, and no such host in it.
+    Raises `UsageError` where there is an inventory, and the word is neither.
     """
+    images = loaded.project.images if loaded else {}
     if word.startswith("sha256:") or "/" in word:
         return None
     hosts = {host.name: host for host in find_hosts(inventory, loaded)}
     if word in hosts:
         return hosts[word]
-    if inventory is not None and (loaded is None or word not in loaded.project.images):
-        raise UsageError(f"{inventory} has no host {word!r}")
-    return None
+    if re.split("[:@]", word, maxsplit=1)[0] in images or not (hosts or inventory):
+        return None
+    raise UsageError(
+        f"{word!r} is no host of {inventory or 'the inventory'}"
+        + (", and no image of the project" if loaded else ""),
+        hint=did_you_mean(word, [*hosts, *images]),
+    )
 
 
 def _ask(host: Host) -> HostFacts:

@@ -20,6 +20,7 @@ from bootcfleet.domain.image import Resolved
 from bootcfleet.domain.imagestanding import Standings
 from bootcfleet.domain.preflight_case import entry_title
 from bootcfleet.domain.reference import ImageRef
+from bootcfleet.domain.rollout import FAILURES, HostPhase
 
 
 class DriftKind(StrEnum):
@@ -311,6 +312,10 @@ def following(statuses: Mapping[str, BootcStatus | None]) -> frozenset[str]:
         if ref is not None and not ref.pinned:
             found.add(ref.name)
     return frozenset(found)
+
+
+#: The outcomes of hosts that a rollout may have rebooted; others it only looked at.
+MOVED = frozenset(map(str, (HostPhase.UPDATED, *FAILURES)))
 
 
 def newest_moves(entries: Iterable[AuditEntry]) -> dict[str, AuditEntry]:

@@ -8,14 +8,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from bootcfleet.domain.audit import AuditEntry
-from bootcfleet.domain.fleetdrift import newest_moves
-from bootcfleet.domain.rollout import FAILURES, HostPhase
+from bootcfleet.domain.fleetdrift import MOVED, newest_moves
 from bootcfleet.drivers.rolloutstore import RolloutStore
 from bootcfleet.ops.audit import open_ledger
 from bootcfleet.ops.project import LoadedProject
-
-#: How a host ends that a rollout may have rebooted.
-_MOVED = frozenset(map(str, (HostPhase.UPDATED, *FAILURES)))
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ def past_of(loaded: LoadedProject | None) -> AskPast:
     def ask(since: datetime, rollouts: Collection[str]) -> Past:
         with closing(open_ledger(loaded)) as ledger:
             entries = ledger.entries(action="fleet", since=since)
-            moves = newest_moves(entry for entry in entries if entry.outcome in _MOVED)
+            moves = newest_moves(entry for entry in entries if entry.outcome in MOVED)
             if not rollouts:
                 return Past(moves)
             store = RolloutStore.open(ledger.db)

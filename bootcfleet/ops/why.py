@@ -9,6 +9,7 @@ from typing import Any
 from bootcfleet.domain.audit import AuditEntry
 from bootcfleet.domain.channel import ChannelEntry
 from bootcfleet.domain.evidence import Evidence, EvidenceKind
+from bootcfleet.domain.fleetdrift import MOVED
 from bootcfleet.domain.lineage import Lineage, Made
 from bootcfleet.domain.lock import Lock
 from bootcfleet.domain.reference import ImageRef
@@ -129,7 +130,7 @@ def last_move(ledger: Ledger, host: str, digests: Sequence[str]) -> HostMove | N
     for entry in reversed(ledger.entries(action="fleet", subject=host)):
         if not entry.action.endswith(".host") or entry.digests.get("after") not in digests:
             continue
-        if entry.digests.get("before") == entry.digests.get("after"):
+        if entry.outcome not in MOVED or entry.digests.get("before") == entry.digests.get("after"):
             continue  # it was there already: an earlier entry says how
         rollout = entry.details.get("rollout")
         begun = ledger.entries(action=entry.action.removesuffix(".host"), subject=str(rollout))

@@ -177,7 +177,7 @@ def test_a_platform_of_an_index_that_another_machine_built(acme: Acme) -> None:
     assert found["build"]["digests"] == [str(index), amd64, arm64]
 
 
-def test_why_a_host(acme: Acme, tmp_path: Path) -> None:
+def test_why_a_host(acme: Acme, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     acme.record_all()
     ledger = acme.ledger()
     for action, subject, outcome, digests, details in (
@@ -185,6 +185,9 @@ def test_why_a_host(acme: Acme, tmp_path: Path) -> None:
         ("fleet.upgrade.host", "h1", "updated",
          {"before": "sha256:" + "1" * 64, "after": acme.digests["web"]}, {"rollout": "r1"}),
         ("fleet.upgrade.host", "h2", "updated", {"after": acme.digests["web"]}, {"rollout": "r1"}),
+        # Another rollout found it there and did nothing.
+        ("fleet.upgrade.host", "h1", "refused",
+         {"before": "", "after": acme.digests["web"]}, {"rollout": "r2"}),
     ):  # fmt: skip
         ledger.record(
             action, subject, outcome, actor="op@desk", now=AT + timedelta(hours=9),
@@ -206,4 +209,11 @@ def test_why_a_host(acme: Acme, tmp_path: Path) -> None:
         assert body["moved"]["rollout"] == "r1"
         assert [link["name"] for link in body["chain"]][:2] == ["web", "soe"]
         _, err = acme("why", "nobody", "-i", inventory, ends=2)
-        assert err == f"error: {inventory} has no host 'nobody'\n"
+        assert err.startswith(f"error: 'nobody' is no host of {inventory}, and no image of the ")
+        assert "hint: known: " in err
+        monkeypatch.setenv("BOOTCFLEET_INVENTORY", inventory)
+        _, err = acme("why", "h2", ends=2)
+        assert err == (
+            "error: 'h2' is no host of the inventory, and no image of the project\n"
+            "hint: known: h1, shop, soe, web\n"
+        )
