@@ -21,6 +21,7 @@ from bootcfleet.domain.rollout import FAILURES, HostPhase, Operation, Rollout
 from bootcfleet.domain.rollout_override import with_overrides
 from bootcfleet.domain.rollout_policy import RolloutPolicy
 from bootcfleet.domain.rollout_replay import record_of
+from bootcfleet.domain.waves import unmet_rules
 from bootcfleet.drivers.registry import RegistryClient
 from bootcfleet.errors import ExitCode, UsageError
 from bootcfleet.ops import connect
@@ -203,6 +204,13 @@ def _show(output: Output, plan: Plan, checks: Mapping[str, HostChecks], *, dry_r
         (output.json if dry_run else output.json_line)({**body, "image_checks": counts})
         return
     show_plan(output, plan)
+    rollout = plan.rollout
+    unmet = unmet_rules(rollout.waves, list(rollout.hosts.values()), rollout.policy)
+    if unmet:
+        noun = "wave" if len(unmet) == 1 else "waves"
+        output.line(
+            f"note: no host is in the {noun} {', '.join(unmet)} of the policy {rollout.policy.name}"
+        )
     moving = set(plan.moving)
     for one in plan.preflight.sentences(Severity.WARN, Severity.CONFIRM):
         if moving.intersection(one.hosts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from bootcfleet.cli.fleet_options import Selection
 from bootcfleet.cli.fleet_selection import selected
 from bootcfleet.cli.output import Output, ask_secret
 from bootcfleet.drivers.command import CommandResult
-from bootcfleet.errors import FleetError, HostError
+from bootcfleet.errors import FleetError, HostError, UsageError
 from bootcfleet.ops import connect
 from bootcfleet.ops import fleet as fleet_ops
 from bootcfleet.ops.audit import recorder
@@ -60,6 +61,13 @@ def run_command(
     """Run a command on the hosts and print what each said; whether all ended with 0."""
     output = Output(as_json=as_json)
     loaded, hosts = selected(selection)
+    if not selection.patterns and command[0] in {host.name for host in hosts}:
+        # As the other commands take it; here every host would be told to run it.
+        rest = shlex.join(list(command[1:])).removeprefix("-- ") or "COMMAND"
+        raise UsageError(
+            f"{command[0]!r} is a host, and the words of this command are all run on the hosts",
+            hint=f"bootcfleet fleet exec --host {command[0]} -- {rest}",
+        )
     fleet = connect.over_ssh(hosts, ask_secret)
     outcomes: dict[str, Any] = {}
 

@@ -101,8 +101,16 @@ def desk(
         try:
             yield Desk(office, workers)
         except KeyboardInterrupt:
-            raise InterruptedRunError(
-                f"stopped; the rollout {record.id} is open",
-                hint=f"go on with `bootcfleet rollout resume {record.id}`, or give it up with "
-                f"`bootcfleet rollout abort {record.id}`",
-            ) from None
+            raise _stopped(record) from None
+        except BrokenPipeError:
+            # `| head`: silence would hide that hosts were left half way.
+            output.reader_gone()
+            raise _stopped(record, "nobody reads its output any more: ") from None
+
+
+def _stopped(record: RolloutRecord, why: str = "") -> InterruptedRunError:
+    return InterruptedRunError(
+        f"{why}stopped; the rollout {record.id} is open",
+        hint=f"go on with `bootcfleet rollout resume {record.id}`, or give it up with "
+        f"`bootcfleet rollout abort {record.id}`",
+    )

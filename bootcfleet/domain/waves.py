@@ -63,6 +63,21 @@ def plan_waves(hosts: Sequence[Host] | Sequence[str], policy: RolloutPolicy) -> 
     return _by_rules(known, policy, plain)
 
 
+def unmet_rules(waves: Sequence[Wave], hosts: Sequence[Host], policy: RolloutPolicy) -> list[str]:
+    """The rules that choose none of the hosts in `waves`, by name or else by their selector.
+
+    `hosts` are at least those of the waves.  A wave that is left out may be meant so, or a typing
+    error that lets its canaries go with everybody else.
+    """
+    moving = {name for wave in waves for name in wave.hosts}
+    known = [host for host in hosts if host.name in moving]
+    return [
+        rule.name or ", ".join(filter(None, (rule.selector, *rule.groups, *rule.hosts)))
+        for rule in policy.waves
+        if known and not _chosen(known, rule)
+    ]
+
+
 def _by_rules(hosts: Sequence[Host], policy: RolloutPolicy, plain: Wave) -> tuple[Wave, ...]:
     waves: list[Wave] = []
     # A dictionary keeps the order and takes out of its middle at once.

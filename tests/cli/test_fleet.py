@@ -189,6 +189,16 @@ def test_a_reboot(rig: Rig) -> None:
     assert rig.reboots() == [0, 0, 1]
 
 
+def test_exec_takes_no_host_for_a_command(rig: Rig) -> None:
+    _, err = rig("exec", "h1", "--", "uptime", "-p", ends=2)
+    assert err == (
+        "error: 'h1' is a host, and the words of this command are all run on the hosts\n"
+        "hint: bootcfleet fleet exec --host h1 -- uptime -p\n"
+    )
+    # Where hosts are named, a command may be called as one of them.
+    rig("exec", "--host", "h1", "--", "h1", ends=1)
+
+
 def test_exec_reports_every_host(rig: Rig) -> None:
     out, _ = rig("exec", "--", "echo", "it's $HOME; `id`")
     assert sorted(out.splitlines()) == [f"h{n}: it's $HOME; `id`" for n in (1, 2, 3)]
@@ -356,3 +366,28 @@ def test_hosts_of_an_open_rollout_are_left_to_it(rig: Rig) -> None:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
     assert process.returncode == 130
+
+
+def test_a_reader_that_goes_away_stops_a_rollout_aloud(rig: Rig) -> None:
+    """`fleet upgrade --yes | head`: hosts are left half way, and somebody has to know."""
+    rig.publish("1.1")
+    argv = ["fleet", "upgrade", "-i", str(rig.lab.inventory_path), "--yes", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bootcfleet", *argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    planned = json.loads(process.stdout.readline())
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 130
+    error = json.loads(said.splitlines()[-1])["error"]
+    assert error["message"].startswith("nobody reads its output any more: stopped; the rollout ")
+    assert f"bootcfleet rollout resume {planned['rollout']}" in error["hint"]
+    assert "Traceback" not in said
+    assert run(["rollout", "resume", "--yes"]) == 0
+    assert rig.versions() == ["1.1"] * 3

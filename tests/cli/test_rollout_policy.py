@@ -137,6 +137,14 @@ def most_away(rig: Rig, names: list[str]) -> int:
     return most
 
 
+def test_a_wave_that_nobody_is_in_is_said(rig: Rig) -> None:
+    rig.policy("waves: [{name: canary, selector: role=wbe, limit: 1}, {name: all}]")
+    out, _ = rig(*rig.words("--dry-run"))
+    assert "note: no host is in the wave canary of the policy own\n" in out
+    rig.policy("waves: [{name: canary, limit: 1}, {name: all}]")
+    assert "note:" not in rig(*rig.words("--dry-run"))[0]
+
+
 def test_never_two_of_a_cluster_and_each_drained_around_its_reboot(rig: Rig) -> None:
     rig.policy(
         """

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.limit import Limit
 from bootcfleet.domain.rollout_policy import Hook, HookKind, RolloutPolicy, WaveRule
-from bootcfleet.domain.waves import Wave, plan_waves
+from bootcfleet.domain.waves import Wave, plan_waves, unmet_rules
 from bootcfleet.errors import UsageError
 
 HOSTS = tuple(Host(f"h{n}") for n in range(12))
@@ -117,6 +117,26 @@ def test_rules(rules: list[WaveRule], batch: Limit, expected: list[str]) -> None
     waves = plan_waves(LABELLED, RolloutPolicy(waves=tuple(rules), batch=batch))
     assert names(waves) == expected
     assert not any(wave.canary for wave in waves)
+
+
+def test_rules_that_choose_nobody() -> None:
+    rules = (
+        WaveRule("canary", "role=wbe", limit=Limit(1)),
+        WaveRule("web", "role=web"),
+        # Nobody is left for it: it is no mistake.
+        WaveRule("again", "role=web"),
+        WaveRule(selector="site=nowhere", groups=("dmz",)),
+    )
+    policy = RolloutPolicy(waves=rules)
+    waves = plan_waves(LABELLED, policy)
+    assert unmet_rules(waves, LABELLED, policy) == ["canary", "site=nowhere, dmz"]
+    # Those that stay out are in no wave.
+    databases = [host for host in LABELLED if host.labels["role"] == "db"]
+    policy = RolloutPolicy(waves=rules[1:2])
+    waves = plan_waves(databases, policy)
+    assert unmet_rules(waves, LABELLED, policy) == ["web"]
+    assert unmet_rules((), LABELLED, policy) == []
+    assert unmet_rules(waves, LABELLED, RolloutPolicy()) == []
 
 
 def test_what_a_rule_says_of_its_wave() -> None:
