@@ -99,6 +99,9 @@ def _after(
             return replace(state, attempted=True, tries=state.tries + 1)
         case ActionKind.DRAIN if state.phase is HostPhase.REVERTING:
             return replace(well, then=None)
+        case ActionKind.DRAIN if rollout.halted is not None:
+            # Nothing was done to it that its undrain hooks do not undo: it is left as it was.
+            return well
         case ActionKind.DRAIN:
             return replace(well, phase=HostPhase.REBOOTING)
         case ActionKind.UNDRAIN:

@@ -6,15 +6,35 @@ from bootcfleet.domain.action import ActionKind
 from bootcfleet.domain.limit import Limit
 from bootcfleet.domain.rollout import HostPhase
 from bootcfleet.domain.rollout_journal import EntryKind
-from bootcfleet.domain.rollout_policy import Budgets, OnHalt, RolloutPolicy
+from bootcfleet.domain.rollout_policy import Budgets, Hook, HookKind, OnHalt, RolloutPolicy
 from bootcfleet.domain.rollout_waits import waits_of
 from bootcfleet.domain.window import Window, Windows
 from bootcfleet.errors import HostFault
-from tests.rolloutworld import NEW, FakeHost, Play, play
+from tests.rolloutworld import NEW, OTHER, FakeHost, Play, play
+
+HOOK = (Hook(HookKind.LOCAL, ("true",)),)
 
 
 def phases(done: Play) -> dict[str, HostPhase]:
     return {name: done.rollout.state(name).phase for name in done.hosts}
+
+
+def test_a_host_that_is_being_drained_when_the_rollout_halts_is_not_rebooted() -> None:
+    policy = RolloutPolicy(canary=None, batch=Limit(2), drain=HOOK, undrain=HOOK)
+    fakes = {name: FakeHost(name, rollback=OTHER) for name in ("h0", "h1")}
+    done = play(2, policy, fakes=fakes)
+    done.takes[ActionKind.DRAIN] = 600.0
+
+    def tick(now: Play) -> None:
+        if now.rollout.state("h0").phase is HostPhase.DRAINING and now.rollout.halted is None:
+            now.request(EntryKind.ABORTED, reason="enough", unwind=False)
+
+    done.on_tick = tick
+    assert done.run().outcome == "halted"
+    assert set(phases(done).values()) == {HostPhase.SKIPPED}
+    assert done.hosts["h0"].drains == 1
+    for host in done.hosts.values():
+        assert (host.boots, host.staged, host.drained) == (0, None, False)
 
 
 def test_hosts_go_back_in_the_next_window_when_this_one_has_closed() -> None:
