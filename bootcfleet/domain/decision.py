@@ -88,9 +88,12 @@ def sick(rollout: Rollout, host: str, seen: Observation, failures: tuple[str, ..
     )
 
 
-def going_back(state: HostState, seen: Observation, why: str) -> HostState:
-    """The state of a host that was updated well and goes back with the rest of the rollout."""
-    return HostState(HostPhase.REVERTING, why, bad_boot_id=seen.boot_id, drained=state.drained)
+def going_back(state: HostState, why: str) -> HostState:
+    """The state of a host that was updated well and goes back with the rest of the rollout.
+
+    It was seen last when it was updated, which may be days ago: its boot is found out first.
+    """
+    return HostState(HostPhase.REVERTING, why, drained=state.drained)
 
 
 def given_up(state: HostState, why: str) -> HostState:
@@ -215,13 +218,21 @@ def _after_reboot(rollout: Rollout, target: Target, state: HostState, seen: Obse
 def _revert(rollout: Rollout, target: Target, state: HostState, seen: Observation) -> Action:
     """Back to where it came from, out of the boot `bad_boot_id`."""
     host, why = target.host, state.message
-    if seen.boot_id != state.bad_boot_id:
+    if state.bad_boot_id is None:
+        return Action(ActionKind.OBSERVE, host, why, state)
+    # One that goes back with the others may have been taken back by somebody else since.
+    well = state.fault is None
+    if seen.boot_id != state.bad_boot_id or (well and seen.booted == target.before):
         if seen.booted == target.before:
             back = replace(state, phase=HostPhase.REVERTING)
             return Action(ActionKind.CHECK, host, f"went back to {short(seen.booted)}", back)
         return _stay(
             host, state, f"{why}; then came back on {short(seen.booted)}, not on its old deployment"
         )
+    if well and seen.booted not in target.accepted:
+        other = f"{why}; not taken back: it runs {short(seen.booted)} by now"
+        kept = replace(state, fault=HostFault.NO_ROLLBACK)
+        return _conclude(host, ended(kept, HostPhase.UPDATED, other))
     if state.fault is not None and host not in rollout.evidence:
         return Action(ActionKind.EVIDENCE, host, "it is not healthy", state)
     if state.then is HostPhase.FAILED:

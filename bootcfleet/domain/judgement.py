@@ -114,7 +114,10 @@ def _after(
             return state
         case ActionKind.OBSERVE:
             # Its tries are of what comes after it.
-            return replace(state, not_before=None)
+            looked = replace(state, not_before=None)
+            if state.phase is HostPhase.REVERTING and not state.bad_boot_id and reply.seen:
+                return replace(looked, bad_boot_id=reply.seen.boot_id)
+            return looked
         case _:
             return well
 

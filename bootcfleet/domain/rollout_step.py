@@ -259,10 +259,6 @@ class _Pass:
         """Back with the others, newest wave first."""
         if not self.unwinding.has_turn(host):
             return
-        seen = self.world.seen.get(host)
-        if seen is None:
-            self.urgent.append(Action(ActionKind.OBSERVE, host, "the rollout goes back", state))
-            return
         if not self._in_window(host):
             self.kept[host] = self.waiting["window"].why
             return
@@ -272,7 +268,7 @@ class _Pass:
             self.kept[host] = why
             return
         self.budget.rebooting(host)
-        self.entries.append(self.unwinding.back(host, state, seen))
+        self.entries.append(self.unwinding.back(host, state))
 
     def _waits_to_go_back(self) -> bool:
         """Whether hosts that go back wait for a window or a budget.

@@ -62,9 +62,9 @@ class Unwinding:
         """Whether no newer wave goes back before the host's; those that joined late are first."""
         return self._newest in (0, self._waves.get(host, self._newest))
 
-    def back(self, host: str, state: HostState, seen: Observation) -> NewEntry:
+    def back(self, host: str, state: HostState) -> NewEntry:
         """The host goes back."""
-        return host_entry(host, going_back(state, seen, "the rollout halted and goes back"))
+        return host_entry(host, going_back(state, "the rollout halted and goes back"))
 
     def kept(self, host: str, why: str) -> NewEntry:
         """The host stays updated after all, and says so."""

@@ -39,13 +39,12 @@ def waits_of(rollout: Rollout, now: datetime) -> list[str]:
 
 
 def _as_intended(rollout: Rollout) -> dict[str, Observation]:
-    """Hosts that are staged, or go back, as they are when nobody interfered.
+    """Hosts that are staged, as they are when nobody interfered.
 
     Windows and budgets are theirs to pass.
     """
-    due = {HostPhase.STAGED} | ({HostPhase.UPDATED} if rollout.unwind else set())
     return {
         host: Observation(target.boot_id, target.before, staged=min(target.accepted))
         for host, target in rollout.targets.items()
-        if rollout.state(host).phase in due and target.accepted
+        if rollout.state(host).phase is HostPhase.STAGED and target.accepted
     }

@@ -101,7 +101,10 @@ class _Work:
 
     def _look(self) -> Observation:
         """The host as it is; one that may be rebooting gets the time for it."""
-        patient = self.task.action.state.phase in _COMING_BACK
+        state = self.task.action.state
+        # One that is to go back, and was not looked at yet, was not rebooted for it either.
+        unseen = state.phase is HostPhase.REVERTING and state.bad_boot_id is None
+        patient = state.phase in _COMING_BACK and not unseen
         deadline = self.around.monotonic() + (self.limits.boot if patient else 0.0)
         while True:
             try:

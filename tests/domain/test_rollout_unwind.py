@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from bootcfleet.domain.action import ActionKind
 from bootcfleet.domain.limit import Limit
 from bootcfleet.domain.rollout import HostPhase
@@ -10,7 +14,7 @@ from bootcfleet.domain.rollout_policy import Budgets, Hook, HookKind, OnHalt, Ro
 from bootcfleet.domain.rollout_waits import waits_of
 from bootcfleet.domain.window import Window, Windows
 from bootcfleet.errors import HostFault
-from tests.rolloutworld import NEW, OTHER, FakeHost, Play, play
+from tests.rolloutworld import NEW, OLD, OTHER, FakeHost, Play, play
 
 HOOK = (Hook(HookKind.LOCAL, ("true",)),)
 
@@ -35,6 +39,59 @@ def test_a_host_that_is_being_drained_when_the_rollout_halts_is_not_rebooted() -
     assert done.hosts["h0"].drains == 1
     for host in done.hosts.values():
         assert (host.boots, host.staged, host.drained) == (0, None, False)
+
+
+def queued(host: FakeHost) -> None:
+    host.queued = True
+
+
+def rebooted(host: FakeHost) -> None:
+    host.boots += 1
+
+
+def rolled_back(host: FakeHost) -> None:
+    host.queued = True
+    host.reboot()
+
+
+def moved(host: FakeHost) -> None:
+    host.staged = OTHER
+    host.reboot()
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "phase", "runs"),
+    [
+        (queued, HostPhase.ROLLED_BACK, OLD),
+        (rebooted, HostPhase.ROLLED_BACK, OLD),
+        (rolled_back, HostPhase.ROLLED_BACK, OLD),
+        (moved, HostPhase.UPDATED, OTHER),
+    ],
+)
+@pytest.mark.parametrize("drain", [(), HOOK])
+def test_a_host_that_goes_back_is_looked_at_first(
+    meanwhile: Callable[[FakeHost], None], phase: HostPhase, runs: str, drain: tuple[Hook, ...]
+) -> None:
+    """It was updated long ago: somebody may have worked on it since."""
+    policy = RolloutPolicy(
+        canary=None, batch=Limit(1), on_halt=OnHalt.ROLLBACK, drain=drain, undrain=drain
+    )
+    done = play(3, policy, fakes={"h2": FakeHost("h2", sick_on=frozenset({NEW}))})
+    did: list[bool] = []
+
+    def tick(now: Play) -> None:
+        if now.rollout.state("h1").phase is HostPhase.UPDATED and not did:
+            did.append(True)
+            meanwhile(now.hosts["h0"])
+
+    done.on_tick = tick
+    assert done.run().outcome == "halted"
+    host = done.hosts["h0"]
+    assert (phases(done)["h0"], host.booted) == (phase, runs)
+    assert not host.queued
+    assert not host.drained
+    if phase is HostPhase.UPDATED:
+        assert "not taken back: it runs cccccccccccc by now" in done.rollout.state("h0").message
 
 
 def test_hosts_go_back_in_the_next_window_when_this_one_has_closed() -> None:
