@@ -72,10 +72,9 @@ def judge_checks(
 def sick(rollout: Rollout, host: str, seen: Observation, failures: tuple[str, ...]) -> HostState:
     """The state of a host that is not healthy with what it was made to boot."""
     state = rollout.state(host)
-    forward = rollout.operation in (Operation.UPGRADE, Operation.SWITCH)
     moved = rollout.targets[host].before != seen.booted
-    # Going back from a rollback or reboot would mean forward, to what the admin has just left.
-    leave = rollout.policy.on_failure is OnFailure.LEAVE or not (forward and moved)
+    stays = not (rollout.operation.forward and moved)
+    leave = rollout.policy.on_failure is OnFailure.LEAVE or stays
     return HostState(
         HostPhase.REVERTING,
         f"{short(seen.booted)} is not healthy: {failures[0]}",

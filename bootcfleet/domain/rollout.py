@@ -32,6 +32,14 @@ class Operation(StrEnum):
     #: Its hosts upgrade themselves, from channels (`domain/pull.py`); shown as any other.
     PULL = "pull"
 
+    @property
+    def forward(self) -> bool:
+        """Whether it brings what a host can go back from.
+
+        Back from a rollback or a reboot would be to what the admin has just left.
+        """
+        return self in (Operation.UPGRADE, Operation.SWITCH)
+
 
 class HostPhase(StrEnum):
     """Where a host stands; the last six are ends."""

@@ -219,6 +219,6 @@ def _ask(wave: Wave, gate: MetricGate) -> Action:
 
 
 def halt(rollout: Rollout, reason: str) -> NewEntry:
-    """The rollout stops by its policy, and goes back where that says so."""
-    unwind = rollout.policy.on_halt is OnHalt.ROLLBACK
+    """The rollout stops by its policy, and goes back where that says so and there is a back."""
+    unwind = rollout.policy.on_halt is OnHalt.ROLLBACK and rollout.operation.forward
     return NewEntry(EntryKind.HALTED, "", {"reason": reason, "unwind": unwind})

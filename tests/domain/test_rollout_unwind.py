@@ -8,7 +8,7 @@ import pytest
 
 from bootcfleet.domain.action import ActionKind
 from bootcfleet.domain.limit import Limit
-from bootcfleet.domain.rollout import HostPhase
+from bootcfleet.domain.rollout import HostPhase, Operation
 from bootcfleet.domain.rollout_journal import EntryKind
 from bootcfleet.domain.rollout_policy import Budgets, Hook, HookKind, OnHalt, RolloutPolicy
 from bootcfleet.domain.rollout_waits import waits_of
@@ -39,6 +39,18 @@ def test_a_host_that_is_being_drained_when_the_rollout_halts_is_not_rebooted() -
     assert done.hosts["h0"].drains == 1
     for host in done.hosts.values():
         assert (host.boots, host.staged, host.drained) == (0, None, False)
+
+
+@pytest.mark.parametrize("operation", [Operation.ROLLBACK, Operation.REBOOT])
+def test_a_rollback_or_a_reboot_that_halts_takes_no_host_back(operation: Operation) -> None:
+    """Back would be forward, to the image that the admin has just left."""
+    fakes = {f"h{n}": FakeHost(f"h{n}", booted=NEW, rollback=OLD) for n in range(3)}
+    fakes["h2"].sick_on = frozenset({OLD, NEW})
+    policy = RolloutPolicy(canary=None, batch=Limit(1), on_halt=OnHalt.ROLLBACK)
+    done = play(3, policy, fakes=fakes, operation=operation)
+    assert done.run().outcome == "halted"
+    assert [phases(done)[f"h{n}"] for n in range(2)] == [HostPhase.UPDATED] * 2
+    assert {host.boots for host in done.hosts.values()} == {1}
 
 
 def queued(host: FakeHost) -> None:
