@@ -32,9 +32,10 @@ _OLD_STATUS = ("bootc", "status", "--json")
 _REFUSES_FORMAT = re.compile(r"Unsupported format version|unexpected argument '--format")
 
 #: One round trip for all that a look at a host needs.  No pipes or redirections, so that any
-#: shell can run it; each part begins with a line that no command prints.
+#: shell can run it; each part begins with a line that no command prints.  A shell's profile may
+#: have spoken before it, without an end of its line.
 MARK = "--8<-- bootcfleet"
-_BOOT = f"echo '{MARK} boot_id'; cat {BOOT_ID}; echo '{MARK} systemd'; " + " ".join(
+_BOOT = f"echo; echo '{MARK} boot_id'; cat {BOOT_ID}; echo '{MARK} systemd'; " + " ".join(
     bootmarker.ASK_SYSTEMD
 )
 FACTS_SCRIPT = "; ".join(
@@ -91,8 +92,10 @@ class BootcHost(HostSystem):
         Its exit code and standard error must be those of ``bootc status``.  Raises `HostError`.
         """
         parts = facts_parts(result.stdout)
-        # What is said of a failure is bootc's own words, not the counters of /proc/stat.
-        status = self._status(replace(result, stdout=parts.get("status", "")))
+        # What is said of a failure is bootc's own words, not the counters of /proc/stat; or
+        # those of an account that runs no commands.
+        said = parts.get("status", "") if parts else result.stdout
+        status = self._status(replace(result, stdout=said))
         return HostFacts(
             version=_version(parts.get("version", "")),
             boot_id=self._marker(parts),

@@ -23,13 +23,16 @@ ASK_BASIC = ("systemctl", "show", "--property=ActiveEnterTimestampMonotonic", "b
 
 #: The systemd versions with soft reboots and without a count of them.
 _UNCOUNTED = (254, 255)
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\s*\Z")
 
 
 def kernel_boot_id(text: str) -> str | None:
-    """The boot id in what the kernel's file holds, or None when it is none."""
-    found = text.strip()
-    return found if _ID.fullmatch(found) else None
+    """The boot id in what the kernel's file holds, or None when it is none.
+
+    What a shell's profile said before it is passed over.
+    """
+    found = _ID.search(text)
+    return found.group().strip() if found else None
 
 
 def kernel_part(marker: str) -> str:

@@ -26,6 +26,8 @@ PROGRAM = (
     TITLE
     + r"""
 LC_ALL=C; PATH="$PATH:/usr/sbin:/sbin"; export LC_ALL PATH
+# What a shell's profile said before may have no end of its line.
+echo
 say() { printf '%s\t%s\t' "$n" "$1"; base64 | tr -d '\n'; echo; }
 n=0
 exec 3<&0 </dev/null

@@ -48,6 +48,7 @@ counters() {
 reboots() { last -x -n 30 reboot shutdown runlevel | head -n 8; }
 previous() { if [ "$boot" = -1 ]; then echo 1; fi; }
 boot=$1
+echo # What a shell's profile said before may have no end of its line.
 case $(systemctl show --property=SoftRebootsCount --value 2>/dev/null) in
 '' | 0) ;;
 *) boot=0 ;; # A soft reboot is no new boot for the journal.

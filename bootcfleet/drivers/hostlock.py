@@ -37,7 +37,8 @@ verb=$1 dir=$2 rollout=$3 seconds=$4 stale=$5 owner=$6 controller=$7
 lock=$dir/lock.json
 fail() { echo "$*" >&2; exit 1; }
 clock() { now=$(date +%s) || exit 1; }
-say() { printf -- '--8<-- bootcfleet lock %s %s\n' "$1" "$now"; }
+# What a shell's profile says before may have no end of its line.
+say() { printf '\n--8<-- bootcfleet lock %s %s\n' "$1" "$now"; }
 show() { say "$1"; printf '%s\n' "$text"; exit; }
 number() { printf '%s\n' "$text" | sed -n 's/^ "'"$1"'": \([0-9]\{1,12\}\),\{0,1\}$/\1/p'; }
 own() { printf '%s\n' "$text" | grep -qxF -- " \"rollout\": $rollout,"; }

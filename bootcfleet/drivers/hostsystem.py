@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,11 @@ from bootcfleet.errors import HostError
 
 #: Answers of ``systemctl is-system-running`` while the system still starts.
 _STARTING = frozenset({"starting", "initializing", "offline", "unknown", ""})
+#: All of its answers (systemctl(1)).  What a shell's profile says before may have no end of its
+#: line.
+_STATE = re.compile(
+    r"(initializing|starting|running|degraded|maintenance|stopping|offline|unknown)\s*\Z"
+)
 
 
 @dataclass(frozen=True)
@@ -28,13 +34,17 @@ class HostSystem(HostCommands):
     def system_running(self) -> SystemState:
         """What ``systemctl is-system-running`` says.  Raises `HostError`."""
         result = self._run(["systemctl", "is-system-running"], self._timeout)
-        state = result.stdout.strip().splitlines()[-1:] or [""]
-        if state[0] != "degraded":
-            return SystemState(state[0] or "unknown")
+        found = _STATE.search(result.stdout)
+        if found is None:
+            return SystemState((result.stdout.strip().splitlines()[-1:] or ["unknown"])[0])
+        if found.group(1) != "degraded":
+            return SystemState(found.group(1))
         listed = self._run(
             ["systemctl", "list-units", "--failed", "--plain", "--no-legend"], self._timeout
         )
-        units = tuple(line.split()[0] for line in listed.stdout.splitlines() if line.split())
+        # Unit, load, active, sub, description; other lines are those of a shell's profile.
+        lines = [line.split() for line in listed.stdout.splitlines()]
+        units = tuple(words[0] for words in lines if words[2:3] == ["failed"])
         return SystemState("degraded", units)
 
     def wait_until_started(

@@ -29,6 +29,8 @@ BEAT = 30
 _MISSED = 3
 #: Seconds that the loop may take to start.
 _START = 20.0
+#: What the loop says first.
+_BEGUN = {"watching", "blind"}
 
 #: Ends when it cannot print (the channel is closed) and when what started it is gone.
 SCRIPT = """\
@@ -36,6 +38,7 @@ beat=$1 pause=$2 quiet=0
 shift 2
 look() { stat -c '%n %y %z %i' -- "$@" 2>/dev/null; }
 was=$(look "$@")
+echo
 [ -n "$was" ] || { echo blind; exit 0; }
 echo watching || exit
 while sleep "$pause" && kill -0 "$PPID" 2>/dev/null; do
@@ -128,14 +131,17 @@ class HostWatch:
         words = ["sh", "-c", SCRIPT, "sh", str(self.beat), str(self.pause), *(paths or self.paths)]
         line = executor.follow(words, Bell(self, host))
         deadline = time.monotonic() + _START
-        while not (said := line.lines()) and not line.ended and time.monotonic() < deadline:
+        # A shell's profile may speak first.
+        said = line.lines()
+        while not _BEGUN & {*said} and not line.ended and time.monotonic() < deadline:
             line.wait(deadline - time.monotonic())
-        if said[:1] != ["watching"]:
+            said += line.lines()
+        if "watching" not in said:
             line.close()
             return False
         with self._bell:
             self._followed[host] = _Followed(line, time.monotonic())
-            if said[1:]:
+            if "changed" in said:
                 self._rung.add(host)
         return True
 
