@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
+from bootcfleet.cli.fleet_hints import host_hints
 from bootcfleet.cli.fleet_options import Selection
 from bootcfleet.cli.fleet_truth_run import open_fleet
 from bootcfleet.cli.output import Output
@@ -54,6 +55,7 @@ def _table(output: Output, found: DriftSurvey) -> None:
         runs = entry_title(booted) if booted else "(not booted by bootc)"
         rows.append([one.host, kinds or "-", runs, str(one.wanted or "-")])
     output.table(["HOST", "DRIFT", "RUNS", "SHOULD RUN"], rows)
+    host_hints(output, ((one.host, one.error) for one in found.hosts))
     for said in drift_sentences((one.host, own) for one in found.hosts for own in one.findings):
         output.line(said.text)
         if said.hint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bootcfleet.cli.fleet_hints import host_hints
 from bootcfleet.cli.fleet_options import Selection
 from bootcfleet.cli.fleet_selection import selected
 from bootcfleet.cli.output import Output, ask_secret
@@ -129,3 +130,4 @@ def _table(output: Output, locks: Locks) -> None:
             rows.append([name, found.rollout, found.owner, found.controller, since, until, state])
     if rows:
         output.table(["HOST", "ROLLOUT", "OWNER", "ON", "SINCE", "UNTIL", "LOCK"], rows)
+        host_hints(output, locks.items())

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from bootcfleet.cli.fleet_hints import host_hints
 from bootcfleet.cli.fleet_options import Selection
 from bootcfleet.cli.fleet_selection import selected
 from bootcfleet.cli.output import Output, ask_secret
@@ -70,12 +71,19 @@ def run_command(
         )
     fleet = connect.over_ssh(hosts, ask_secret)
     outcomes: dict[str, Any] = {}
+    errors: dict[str, FleetError] = {}
 
     def said(name: str, result: CommandResult | FleetError) -> None:
         if isinstance(result, FleetError):
             outcomes[name] = result.message
             fault = str(result.fault) if isinstance(result, HostError) else None
-            body: dict[str, Any] = {"exit_code": None, "fault": fault, "error": result.message}
+            body: dict[str, Any] = {
+                "exit_code": None,
+                "fault": fault,
+                "error": result.message,
+                "hint": result.hint,
+            }
+            errors[name] = result
         else:
             outcomes[name] = result.exit_code
             body = {
@@ -125,4 +133,6 @@ def run_command(
                 digests={},
                 details={"hosts": outcomes},
             )
+    if not as_json:
+        host_hints(output, errors.items())
     return good

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from bootcfleet.cli.fleet_hints import host_hints
 from bootcfleet.cli.output import Output
 from bootcfleet.domain.bootc import BootEntry
 from bootcfleet.domain.drift import Drift
@@ -59,6 +60,7 @@ def status_table(
         ],
         rows,
     )
+    host_hints(output, ((report.host.name, report.error) for report in reports))
     for problem in problems:
         output.line(f"drift unknown: {problem.message}")
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+from bootcfleet.cli.fleet_hints import host_hints
 from bootcfleet.cli.fleet_options import Selection
 from bootcfleet.cli.fleet_selection import selected
 from bootcfleet.cli.output import Output, ask_secret
@@ -141,6 +142,7 @@ def show_facts(selection: Selection, *, parallel: int, csv: bool, as_json: bool)
         output.raw(_csv(truths).encode())
     else:
         _facts_table(output, truths)
+        host_hints(output, ((truth.host, truth.problem) for truth in truths))
     return ExitCode.FAILED if any(truth.problem for truth in truths) else ExitCode.DONE
 
 

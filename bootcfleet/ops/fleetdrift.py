@@ -51,7 +51,11 @@ class HostDrift:
             "booted": entry_json(status.booted) if status else None,
             "staged": entry_json(status.staged) if status else None,
             "drift": [one.to_json(self.host) for one in self.findings],
-            "error": {"fault": str(fault) if fault else None, "message": self.error.message}
+            "error": {
+                "fault": str(fault) if fault else None,
+                "message": self.error.message,
+                "hint": self.error.hint,
+            }
             if self.error
             else None,
         }

@@ -13,6 +13,7 @@ from bootcfleet.domain.bootc import BootEntry
 from bootcfleet.domain.image import Resolved
 from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.judgement import OFFLINE
+from bootcfleet.domain.preflight_case import Finding
 from bootcfleet.domain.reference import ImageRef, InvalidReferenceError, Platform
 from bootcfleet.domain.rollout import (
     HostPhase,
@@ -207,7 +208,7 @@ def _host(
         fault = refusals[0].fault or HostFault.COMMAND_FAILED
         if fault in OFFLINE:
             return HostState(HostPhase.DEFERRED, refusals[0].message, fault=fault, down=True)
-        return HostState(HostPhase.REFUSED, refusals[0].message, fault=fault)
+        return HostState(HostPhase.REFUSED, _with_hint(refusals[0]), fault=fault)
     if facts is not None:
         reference = _reference(operation, facts, image)
         decided = _target(
@@ -225,10 +226,14 @@ def _host(
                 timer=report.timer,
             )
     first = refusals[0]
-    message = first.message if first.hint is None else f"{first.message}; {first.hint}"
     more = tuple(one.message for one in refusals[1:])
     fault = first.fault or HostFault.COMMAND_FAILED
-    return HostState(HostPhase.REFUSED, message, fault=fault, evidence=more)
+    return HostState(HostPhase.REFUSED, _with_hint(first), fault=fault, evidence=more)
+
+
+def _with_hint(finding: Finding) -> str:
+    """Why a host stays out, and what to run next."""
+    return finding.message if finding.hint is None else f"{finding.message}; {finding.hint}"
 
 
 def _reference(operation: Operation, facts: HostFacts, image: ImageRef | None) -> ImageRef | None:
