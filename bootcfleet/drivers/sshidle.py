@@ -8,6 +8,7 @@ is gone is noticed, and 500 quiet connections cost nothing.
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import threading
 import time
@@ -37,6 +38,13 @@ class IdleListener:
     """The thread and what it listens to.  It starts with the first connection."""
 
     def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Know nothing: no connection, and no thread.
+
+        In a forked process the thread is not there, and the connections are another's.
+        """
         self._epoll: select.epoll | None = None
         self._quiet: dict[int, Quiet] = {}
         self._lock = threading.Lock()
@@ -96,3 +104,4 @@ class IdleListener:
 
 #: The one of this process.
 IDLE = IdleListener()
+os.register_at_fork(after_in_child=IDLE.begin_anew)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from bootcfleet.domain.inventory import Connection
 from bootcfleet.drivers.bootc import BootcHost
-from bootcfleet.drivers.ssh import SshExecutor
+from bootcfleet.drivers.ssh import SshExecutor, SshShared
+from bootcfleet.drivers.sshidle import IDLE
 from bootcfleet.drivers.sshpump import PumpedTransport
 from bootcfleet.errors import HostError, HostFault
 from tests.integration.opensshd import Sshd, descendants
@@ -187,6 +190,27 @@ def test_five_hundred_at_once(world: Callable[..., World], account: Account) -> 
         errors = list(pool.map(lambda one: fault(lambda: one.run(["true"])), executors))
     assert {error.fault for error in errors} == {HostFault.UNREACHABLE}
     assert [error.host for error in errors] == [f"web{n}" for n in range(500)]
+
+
+def in_another_process(connection: Connection) -> tuple[str, list[str], int]:
+    """What a worker process says, its threads, and how many connections they listen to."""
+    executor = SshExecutor("web1", connection, SshShared(ask=lambda question: question))
+    said = executor.run(["echo", "hi"]).stdout
+    return said, [thread.name for thread in threading.enumerate()], len(IDLE._quiet)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_process_listens_to_its_own_connections(world: Callable[..., World]) -> None:
+    made = world("127.0.22.10")
+    executor = made.executor()
+    assert executor.run(["true"]).ok
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+        said, threads, quiet = pool.submit(in_another_process, made.connection()).result(60)
+    assert said == "hi\n"
+    assert "ssh-idle" in threads, "who else notices a host that hangs?"
+    assert quiet == 1
+    assert executor.run(["echo", "still here"]).stdout == "still here\n"
+    executor.close()
 
 
 def descendants_of(server: Sshd) -> list[int]:
