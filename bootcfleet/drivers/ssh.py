@@ -244,7 +244,12 @@ class SshExecutor:
                         return transport, _open(transport)
                 except paramiko.ChannelException as error:
                     # The connection lives, and may carry other commands.
-                    raise self._lost(f"the server opens no more sessions: {error}") from error
+                    raise HostError(
+                        self._name,
+                        HostFault.CONNECTION_LOST,
+                        f"the server opens no more sessions ({error.text})",
+                        hint="see MaxSessions in its sshd_config (`sshd -T` there)",
+                    ) from error
                 except (paramiko.SSHException, EOFError, OSError) as error:
                     # Nothing has been sent: a connection that died unnoticed is made again.
                     fresh = self._transport is not kept

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from bootcfleet.drivers.bootc import HostFacts
 from bootcfleet.drivers.hostwatch import HostWatch, News
-from bootcfleet.errors import FleetError
+from bootcfleet.errors import FleetError, HostError, HostFault
 from bootcfleet.ops.fanout import gather
 from bootcfleet.ops.fleet import Fleet
 
@@ -84,9 +84,24 @@ class FleetWatch:
 
     def _ask(self, name: str) -> HostFacts:
         """Let the host speak before it is asked, so that nothing falls in between."""
-        if name not in self._listened and name not in self._blind:
-            if self._watch.follow(name, self._fleet.executor(name)):
-                self._listened.add(name)
-            else:
-                self._blind.add(name)
-        return self._fleet.bootc(name).facts()
+        bootc = self._fleet.bootc(name)
+        if name in self._listened or name in self._blind:
+            return bootc.facts()
+        executor = self._fleet.executor(name)
+        if not self._watch.follow(name, executor):
+            self._blind.add(name)
+            return bootc.facts()
+        self._listened.add(name)
+        try:
+            return bootc.facts()
+        except HostError as error:
+            if error.fault is not HostFault.CONNECTION_LOST:
+                raise
+        # Who speaks may hold the only session that the server allows (MaxSessions 1), and on
+        # that connection for as long as its loop has not noticed the end.
+        self._watch.forget(name)
+        executor.close()
+        facts = bootc.facts()
+        self._listened.discard(name)
+        self._blind.add(name)
+        return facts

@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from bootcfleet.drivers import ssh
+from bootcfleet.drivers.bootc import HostFacts
 from bootcfleet.drivers.hostwatch import HostWatch, News
+from bootcfleet.ops.fleet import Fleet
+from bootcfleet.ops.fleetwatch import FleetWatch
+from tests.integration.onehost import one_host
 from tests.integration.opensshd import Sshd, keygen, processes_of
 from tests.integration.sshworld import Account, World, throwaway_account
+from tests.machines import Machine
 from tests.tools import need_root
 
 pytestmark = pytest.mark.integration
@@ -130,3 +136,23 @@ def test_a_host_that_says_nothing_any_more_is_lost(world: World, marks: Path) ->
     assert watch.follow("web1", executor)
     assert watch.news(60) == {"web1": News.LOST}
     executor.close()
+
+
+def test_a_server_with_one_session_is_asked_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "_SESSION_TIMEOUT", 0.5)
+    with one_host(tmp_path, monkeypatch, "127.0.23.2", ["MaxSessions 1"]) as host:
+        (host.bin / "status.json").write_text(Machine("web1").status())
+        version = '[ "$1" = --version ] && exec echo bootc 1.16.9'
+        host.program("bootc", f'{version}\nexec cat "{host.bin}/status.json"')
+        host.program("systemctl", "echo Version=252")
+        fleet = Fleet([host.host], lambda _: host.executor())
+        listen = HostWatch(pause=1, paths=(str(tmp_path),))
+        watch = FleetWatch(fleet, every=1.0, watch=listen)
+        for _ in range(2):
+            assert isinstance(watch.facts()["web1"], HostFacts)
+            # It is not listened to, and so is due as often as is wished.
+            assert until(lambda: watch.wait(1.0))
+        watch.close()
+        fleet.close()
