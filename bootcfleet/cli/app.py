@@ -181,4 +181,10 @@ def main() -> None:
     # Programs and fleets make many objects and little garbage: the collector's default of 700
     # has it look as often as it would find something a hundred times that.
     gc.set_threshold(20_000, 20, 50)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # It was said; the interpreter would try once more, and end with a code of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

@@ -5,6 +5,7 @@ Without a terminal there is no view, and events go to `Output` as lines.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -63,12 +64,13 @@ class LiveView:
         if self._refresher is not None:
             self._refresher.join()
         if self._live is not None:
-            with self._drawing:
+            # A terminal that is gone needs no view taken away.
+            with self._drawing, contextlib.suppress(OSError):
                 self._live.stop()
 
     def _draw_on(self, live: Live) -> None:
         while not self._over.wait(_PAUSE):
-            with self._drawing:
+            with self._drawing, contextlib.suppress(OSError):
                 live.refresh()
 
     @property

@@ -8,7 +8,6 @@ error then, so that a pipe stays clean.
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 import threading
@@ -112,12 +111,6 @@ class Output:
         with self._lock:
             for line in capture.get().splitlines():
                 print(line.rstrip(), flush=True)
-
-    def reader_gone(self) -> None:
-        """Nobody reads standard output any more: what is still written there goes nowhere."""
-        sink = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(sink, sys.stdout.fileno())
-        os.close(sink)
 
     def clear(self) -> None:
         """Start a terminal's screen anew; elsewhere, an empty line between two answers."""

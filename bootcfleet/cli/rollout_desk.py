@@ -70,7 +70,7 @@ def desk(
     """A desk for a rollout; `entries` are what is in its journal already.
 
     Raises `InterruptedRunError` on ^C inside of it, with what to run next; the loss of the
-    terminal and `systemctl stop` are the same.
+    terminal, or of who reads the output, and `systemctl stop` are the same.
     """
     with ExitStack() as stack:
         stack.enter_context(_signals())
@@ -100,17 +100,10 @@ def desk(
         )
         try:
             yield Desk(office, workers)
-        except KeyboardInterrupt:
-            raise _stopped(record) from None
-        except BrokenPipeError:
-            # `| head`: silence would hide that hosts were left half way.
-            output.reader_gone()
-            raise _stopped(record, "nobody reads its output any more: ") from None
-
-
-def _stopped(record: RolloutRecord, why: str = "") -> InterruptedRunError:
-    return InterruptedRunError(
-        f"{why}stopped; the rollout {record.id} is open",
-        hint=f"go on with `bootcfleet rollout resume {record.id}`, or give it up with "
-        f"`bootcfleet rollout abort {record.id}`",
-    )
+        except KeyboardInterrupt as error:
+            why = f"{error}: " if str(error) else ""
+            raise InterruptedRunError(
+                f"{why}stopped; the rollout {record.id} is open",
+                hint=f"go on with `bootcfleet rollout resume {record.id}`, or give it up with "
+                f"`bootcfleet rollout abort {record.id}`",
+            ) from None

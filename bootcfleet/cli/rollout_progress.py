@@ -30,6 +30,14 @@ _NAMED = ("rollout.", "wave.")
 _FEW = 50
 
 
+class OutputLostError(KeyboardInterrupt):
+    """Nobody takes what a controller says: the reader of a pipe is gone, or the disk is full.
+
+    It ends what ^C ends, and in the same way, in whatever thread it comes up: no host is to blame,
+    and the journal says that nobody goes on.
+    """
+
+
 class RolloutProgress(LiveView):
     """Shows the events of a rollout.  Safe to use from several threads.
 
@@ -51,8 +59,18 @@ class RolloutProgress(LiveView):
         self._lock = threading.Lock()
 
     def event(self, event: Event) -> None:
-        """Take an event in that happens now; an `Emit`."""
-        self.happened(event, self._clock())
+        """Take an event in that happens now; the `Emit` of a controller.
+
+        Raises `OutputLostError` when it cannot be shown.
+        """
+        try:
+            self.happened(event, self._clock())
+        except OSError as error:
+            # `| head`: silence would hide that hosts were left half way.
+            why = "nobody reads its output any more"
+            if not isinstance(error, BrokenPipeError):
+                why = f"its output cannot be written: {error.strerror or error}"
+            raise OutputLostError(why) from error
 
     def happened(self, event: Event, at: float) -> None:
         """Take an event in that happened at `at`."""

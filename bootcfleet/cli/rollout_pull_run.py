@@ -188,9 +188,11 @@ class _Ears:
             self._emit = both
             try:
                 yield
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as error:
+                why = f"{error}: " if str(error) else ""
                 raise InterruptedRunError(
-                    f"stopped; the rollout {plan.id} is open, and its channels are where they are",
+                    f"{why}stopped; the rollout {plan.id} is open, and its channels are where they "
+                    "are",
                     hint=f"go on with `bootcfleet rollout resume {plan.id}`; `bootcfleet rollout "
                     f"abort {plan.id}` before that takes its channels back",
                 ) from None

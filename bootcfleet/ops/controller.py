@@ -78,13 +78,15 @@ class Controller:
         """Start nothing more; `run` returns once this has been noticed."""
         self._stopped.set()
 
-    def run(self) -> Rollout:
+    def run(self, news: Sequence[JournalEntry] = ()) -> Rollout:
         """Carry the rollout out to its end, or to `stop`; returns how far it came.
 
+        `news` are entries that the rollout has in it already and that nobody was told of.
         Raises `KeyboardInterrupt` on ^C, with the journal saying so; whatever the book raises
         when it cannot be written: nothing is done that was not written down.
         """
         try:
+            self._voice.entries(news)
             while not self._stopped.is_set() and self.rollout.outcome is None:
                 self._requests()
                 self._collect()
@@ -266,7 +268,8 @@ class Controller:
 
     def _let_go(self, error: BaseException | None) -> None:
         """Say in the journal that this controller is gone, where that is still possible."""
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error or "stopped")
+        plain = "interrupted" if isinstance(error, KeyboardInterrupt) else "stopped"
+        reason = str(error or "") or plain
         try:
             self._write([NewEntry(EntryKind.STOPPED, "", {"reason": reason})])
         except (FleetError, KeyboardInterrupt):

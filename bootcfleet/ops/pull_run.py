@@ -97,8 +97,9 @@ class PullRun:
                         raise
                     self._say("rollout.retry", error.message)
                     self._pause(self.plan.policy.poll)
-        except KeyboardInterrupt:
-            self._append(NewEntry(EntryKind.STOPPED, body={"reason": "stopped by the user"}))
+        except KeyboardInterrupt as error:
+            reason = str(error) or "stopped by the user"
+            self._append(NewEntry(EntryKind.STOPPED, body={"reason": reason}))
             raise
         except RolloutTakenError:
             raise

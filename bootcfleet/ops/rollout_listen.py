@@ -135,10 +135,10 @@ class _Listeners:
 
     def failed(self, message: str) -> None:
         """A listener could not do its work."""
-        self._emit(Event("notify.failed", "", message, {"rollout": self._tally.rollout}))
         with self._lock:
             self._unwritten.append(message)
         self._write_notes()
+        self._emit(Event("notify.failed", "", message, {"rollout": self._tally.rollout}))
 
     def _write_notes(self) -> None:
         """Write down what could not be yet: before the start there is no journal."""

@@ -124,7 +124,6 @@ def _run(
     seen: dict[str, Observation],
 ) -> Rollout:
     started, made = _taken(rollout, book, book.start())
-    RolloutVoice(office.emit, started).entries(made)
     controller = Controller(
         started,
         PatientBook(book, hold, started.number, emit=office.emit),
@@ -136,7 +135,7 @@ def _run(
         clock=office.clock,
         directory=office.directory,
     )
-    return controller.run()
+    return controller.run(made)
 
 
 def _taken(

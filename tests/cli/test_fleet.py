@@ -389,5 +389,11 @@ def test_a_reader_that_goes_away_stops_a_rollout_aloud(rig: Rig) -> None:
     assert error["message"].startswith("nobody reads its output any more: stopped; the rollout ")
     assert f"bootcfleet rollout resume {planned['rollout']}" in error["hint"]
     assert "Traceback" not in said
+    rig.capsys.readouterr()
+    run(["rollout", "show", "--json", "--journal"])
+    shown = json.loads(rig.capsys.readouterr().out)
+    assert shown["journal"][-1]["body"] == {"reason": "nobody reads its output any more"}
+    # Downloads are told from the hosts' own threads: none of them is to blame.
+    assert not {host["fault"] for host in shown["hosts"].values()} - {None}
     assert run(["rollout", "resume", "--yes"]) == 0
     assert rig.versions() == ["1.1"] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import json
@@ -318,3 +319,28 @@ def _read(primary: int, until: str, seconds: float = 60) -> str:
             pytest.fail(f"it ended: {data.decode(errors='replace')[-2000:]}")
         data += more
     return data.decode(errors="replace")
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EPIPE, "nobody reads its output any more"),
+        (errno.ENOSPC, "its output cannot be written: No space left on device"),
+        (errno.EIO, "its output cannot be written: Input/output error"),
+    ],
+)
+def test_what_nobody_takes_ends_a_controller_as_control_c_does(
+    number: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    output = Output()
+    monkeypatch.setattr(output, "line", broken)
+    with RolloutProgress(output) as progress:
+        # In a worker's thread a `FleetError`, or an `OSError`, would be the host's.
+        with pytest.raises(KeyboardInterrupt, match=said) as caught:
+            progress.event(Event("host.staged", "web1", "staged"))
+        assert not isinstance(caught.value, Exception)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            progress.happened(Event("host.staged", "web1", "staged"), 0)
