@@ -6,7 +6,7 @@ that wrote it goes through the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, assert_never
 
@@ -159,6 +159,36 @@ def wave_entry(number: int, phase: WavePhase, message: str = "") -> NewEntry:
     return NewEntry(EntryKind.WAVE, "", {"wave": number, "phase": str(phase), "message": message})
 
 
+def went_back(phase: HostPhase, fault: str | None) -> bool:
+    """Whether a host was well, and went back because the rollout halted."""
+    return phase is HostPhase.ROLLED_BACK and not fault
+
+
+def taken_up(phase: HostPhase, fault: str | None, *, asked: bool) -> bool:
+    """Whether a retry plans a host anew; `asked`: it was named, or all are.
+
+    Those that had to stop or go back for others go on with whom was named.
+    """
+    stopped = phase is HostPhase.SKIPPED or went_back(phase, fault)
+    return stopped or (asked and phase in RETRIED)
+
+
+def first_of(waves: Iterable[tuple[int, Collection[str]]], back: Collection[str]) -> int | None:
+    """The first wave (number, hosts) with hosts that went back; None when nobody did."""
+    numbers = (number for number, hosts in waves if not set(back).isdisjoint(hosts))
+    return min(numbers, default=None) if back else None
+
+
+def wave_again(number: int, phase: WavePhase, first: int | None) -> WavePhase:
+    """Where a wave stands after a retry; `first` is as in `first_of`.
+
+    What went back comes forward in the order of the waves again, not all of it at once.
+    """
+    if first is not None and number >= first:
+        return WavePhase.WAITING
+    return wave_with(EntryKind.RETRY, phase)
+
+
 class _Fold:
     """Entries laid over a rollout; its mappings are copied once."""
 
@@ -202,38 +232,38 @@ class _Fold:
             case EntryKind.APPROVED:
                 self._change(approved=self._rollout.approved | {int(body["wave"])})
             case EntryKind.RETRY:
-                self._retry(host)
-                self._move_waves(entry)
+                self._retry(entry)
             case EntryKind.FINISHED:
                 self._change(outcome=str(body["outcome"]))
-                self._move_waves(entry)
+                for number, wave in self._waves.items():
+                    self._move_wave(number, wave_with(entry.kind, wave.phase), entry)
             case EntryKind.STARTED | EntryKind.STOPPED | EntryKind.NOTE:
                 pass
             case _ as never:
                 assert_never(never)
 
-    def _retry(self, host: str) -> None:
-        """A host, or all that did not end well, are planned anew; what was not begun goes on."""
-        for name in (host,) if host else self._rollout.names:
-            state = self._states.get(name, HostState())
-            if state.phase in RETRIED:
+    def _retry(self, entry: JournalEntry) -> None:
+        """A host, or all that did not end well, are planned anew; what the halt stopped goes on."""
+        back = set()
+        for name, state in self._states.items():
+            if went_back(state.phase, state.fault):
+                back.add(name)
+            if taken_up(state.phase, state.fault, asked=entry.host in ("", name)):
                 self._states[name] = HostState(
                     HostPhase.DEFERRED, "to be tried again", down=state.down
                 )
                 self._evidence.pop(name, None)
-        for name, state in self._states.items():
-            if state.phase is HostPhase.SKIPPED:
-                self._states[name] = HostState(HostPhase.DEFERRED, "to be tried again")
             elif state.phase is HostPhase.UPDATED and state.fault is not None:
                 # It could not go back; should the rollout halt once more, it is its turn again.
                 self._states[name] = replace(state, fault=None)
+        first = first_of(((wave.number, wave.hosts) for wave in self._rollout.waves), back)
+        for number, wave in self._waves.items():
+            self._move_wave(number, wave_again(number, wave.phase, first), entry)
         self._change(halted=None, unwind=False, outcome=None)
 
-    def _move_waves(self, entry: JournalEntry) -> None:
-        for number, wave in self._waves.items():
-            phase = wave_with(entry.kind, wave.phase)
-            if phase is not wave.phase:
-                self._waves[number] = WaveState(phase, entry.at)
+    def _move_wave(self, number: int, phase: WavePhase, entry: JournalEntry) -> None:
+        if phase is not self._waves[number].phase:
+            self._waves[number] = WaveState(phase, entry.at)
 
     def _change(self, **values: Any) -> None:
         self._rollout = replace(self._rollout, **values)

@@ -14,7 +14,7 @@ from typing import Any, Self
 from bootcfleet.domain.event import Event
 from bootcfleet.domain.rollout import ENDS, FAILURES, HostPhase
 from bootcfleet.domain.rollout_journal import EntryKind, WavePhase, wave_with
-from bootcfleet.domain.rollout_replay import RETRIED
+from bootcfleet.domain.rollout_replay import taken_up, wave_again, went_back
 from bootcfleet.domain.waves import Wave
 
 #: Ends that somebody should look at.
@@ -297,7 +297,9 @@ class Tally:
             case "finished":
                 self.outcome = str(data.get("outcome") or "finished")
                 self.waits.clear()
-                self._move_waves(EntryKind.FINISHED, at)
+                for one in self.waves.values():
+                    if one.phase is not None:
+                        self._move_wave(one, wave_with(EntryKind.FINISHED, one.phase), at)
 
     def _wait(self, event: Event, at: float) -> None:
         """Something is waited for; `waits` is all of it where it is known."""
@@ -316,19 +318,22 @@ class Tally:
                 # It says so itself.
                 self.waits.pop(wave.title, None)
 
-    def _move_waves(self, kind: EntryKind, at: float) -> None:
-        for wave in self.waves.values():
-            if wave.phase is None or (phase := wave_with(kind, wave.phase)) is wave.phase:
-                continue
+    def _move_wave(self, wave: WaveTally, phase: WavePhase, at: float) -> None:
+        if phase is not wave.phase:
             wave.phase, wave.since, wave.why, wave.until = phase, at, "", None
+            if phase is not WavePhase.HALTED:
+                wave.started, wave.finished = (at if phase is WavePhase.RUNNING else None), None
 
     def _again(self, event: Event, at: float) -> None:
         """Hosts are planned anew: as in `domain/rollout_replay.py`."""
         self.halted = self.outcome = ""
-        self._move_waves(EntryKind.RETRY, at)
+        back = {host.wave for host in self.hosts.values() if went_back(host.phase, host.fault)}
+        first = min(back & set(self.waves), default=None)
+        for wave in self.waves.values():
+            if wave.phase is not None:
+                self._move_wave(wave, wave_again(wave.number, wave.phase, first), at)
         for name, host in self.hosts.items():
-            skipped = host.phase is HostPhase.SKIPPED
-            if skipped or (host.phase in RETRIED and event.subject in ("", name)):
+            if taken_up(host.phase, host.fault, asked=event.subject in ("", name)):
                 self._host(name, HostPhase.DEFERRED, Event("", name, "to be tried again"), at)
 
 

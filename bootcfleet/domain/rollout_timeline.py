@@ -10,16 +10,16 @@ from functools import cached_property
 from typing import Any
 
 from bootcfleet.domain.pull_rollout import as_rollout, read_plan
-from bootcfleet.domain.rollout import ENDS, HostPhase, HostState, Rollout
+from bootcfleet.domain.rollout import ENDS, HostPhase, HostState, Rollout, WaveState
 from bootcfleet.domain.rollout_journal import (
     PULL,
     EntryKind,
     JournalEntry,
     RolloutRecord,
     WavePhase,
-    wave_with,
 )
 from bootcfleet.domain.rollout_replay import apply, begin
+from bootcfleet.errors import HostFault
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,7 @@ class _Marks:
         self._start = self.last = start
         self.waves: dict[int, list[_Mark]] = {}
         self.hosts: dict[str, list[_Mark]] = {}
+        self.faults: dict[str, str | None] = {}
         for name in rollout.names:
             state = rollout.state(name)
             self.hosts[name] = [(start, str(state.phase), state.message)]
@@ -191,20 +192,19 @@ class _Marks:
         body = entry.body
         if entry.kind is EntryKind.HOST:
             self._host(entry.host, str(body["phase"]), str(body.get("message", "")))
+            self.faults[entry.host] = body.get("fault")
         elif entry.kind is EntryKind.WAVE:
             mark = (self.last, str(body["phase"]), str(body.get("message", "")))
             self.waves.setdefault(int(body["wave"]), []).append(mark)
         elif entry.kind in (EntryKind.FINISHED, EntryKind.RETRY):
-            for marks in self.waves.values():
-                phase = wave_with(entry.kind, WavePhase(marks[-1][1]))
-                marks.append((self.last, str(phase), ""))
-        if entry.kind is EntryKind.RETRY:
-            # The fold knows which hosts a retry takes up.
+            # The fold knows which hosts a retry takes up, and where both bring the waves.
             before = self._states()
-            after = apply(self._at(before), [entry]).states
-            for name, state in after.items():
+            after = apply(self._at(before), [entry])
+            for name, state in after.states.items():
                 if state.phase is not before[name].phase:
                     self._host(name, str(state.phase), state.message)
+            for number, wave in after.wave_states.items():
+                self.waves[number].append((self.last, str(wave.phase), ""))
 
     def _host(self, name: str, phase: str, message: str) -> None:
         self.hosts.setdefault(name, self.of(name)).append((self.last, phase, message))
@@ -215,12 +215,18 @@ class _Marks:
 
     def _states(self) -> dict[str, HostState]:
         return {
-            name: HostState(HostPhase(marks[-1][1]), marks[-1][2])
+            name: HostState(HostPhase(marks[-1][1]), marks[-1][2], fault=_fault(self.faults, name))
             for name, marks in self.hosts.items()
         }
 
     def _at(self, states: Mapping[str, HostState]) -> Rollout:
-        return replace(self._now, states=states)
+        waves = {number: WaveState(WavePhase(m[-1][1])) for number, m in self.waves.items()}
+        return replace(self._now, states=states, wave_states=waves)
+
+
+def _fault(faults: Mapping[str, str | None], name: str) -> HostFault | None:
+    fault = faults.get(name)
+    return HostFault(fault) if fault else None
 
 
 def _host(rollout: Rollout, name: str, wave: int | None, marks: _Marks, end: datetime) -> HostLine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,9 @@ from bootcfleet.domain.rollout_events import JournalEvents
 from bootcfleet.domain.rollout_journal import EntryKind, WavePhase
 from bootcfleet.domain.rollout_replay import replay, wave_entry
 from bootcfleet.domain.rollout_tally import IDLE, Tally
+from bootcfleet.domain.rollout_timeline import timeline
 from bootcfleet.domain.waves import Wave
+from bootcfleet.errors import HostFault
 from tests.rolloutjournal import Story, plan, played
 
 WAVES = (Wave(1, ("a",), canary=True), Wave(2, ("b", "c")), Wave(3, ("d", "e", "f", "g")))
@@ -192,6 +195,39 @@ def test_the_events_of_a_journal_add_up_to_what_replaying_it_gives(seed: int) ->
             assert one.waves[number].phase is standing.phase
         assert one.outcome == (rollout.outcome or "")
         assert bool(one.halted) == bool(rollout.halted)
+
+
+def test_a_retry_after_a_way_back_starts_the_same_waves_anew_as_replaying_it_does() -> None:
+    story = Story(plan([["a"], ["b", "c"], ["d"]]))
+    for number in (1, 2):
+        story.write(wave_entry(number, WavePhase.RUNNING))
+        story.write(wave_entry(number, WavePhase.DONE))
+    story.write(wave_entry(3, WavePhase.RUNNING))
+    story.host("a", HostPhase.UPDATED)
+    story.host("b", HostPhase.ROLLED_BACK, "the rollout halted and goes back")
+    story.host("c", HostPhase.ROLLED_BACK, "sick", fault=HostFault.HEALTH_FAILED)
+    story.host("d", HostPhase.FAILED, "no space", fault=HostFault.NO_SPACE)
+    story.say(EntryKind.HALTED, reason="2 hosts failed", unwind=True)
+    story.say(EntryKind.FINISHED, outcome="halted")
+    story.say(EntryKind.RETRY, 1, "d")
+    rollout = replay(story.record, story.entries)
+    phases = [rollout.state(name).phase for name in "abcd"]
+    again = HostPhase.DEFERRED
+    assert phases == [HostPhase.UPDATED, again, HostPhase.ROLLED_BACK, again]
+    waves = [rollout.wave_state(number).phase for number in (1, 2, 3)]
+    assert waves == [WavePhase.DONE, WavePhase.WAITING, WavePhase.WAITING]
+    one = Tally()
+    for at, event in JournalEvents(story.record).all(story.entries):
+        one.take(event, at.timestamp())
+    assert [one.hosts[name].phase for name in "abcd"] == phases
+    assert [wave.phase for wave in one.waves.values()] == waves
+    line = timeline(story.record, story.entries, story.now + timedelta(seconds=9))
+    assert [wave.phase for wave in line.waves] == waves
+    assert [(wave.segments[-1].phase, wave.segments[-1].seconds) for wave in line.waves[1:]] == [
+        ("waiting", 9)
+    ] * 2
+    assert [line.host(name).segments[-1].phase for name in "bd"] == [again] * 2
+    assert line.host("c").ended is not None
 
 
 def test_a_retry_defers_the_same_hosts_as_replaying_it_does() -> None:

@@ -53,6 +53,31 @@ def test_a_rollback_or_a_reboot_that_halts_takes_no_host_back(operation: Operati
     assert {host.boots for host in done.hosts.values()} == {1}
 
 
+@pytest.mark.parametrize("host", ["", "h4"])
+def test_what_went_back_comes_forward_in_waves_again_after_a_retry(host: str) -> None:
+    policy = RolloutPolicy(canary=Limit(1), batch=Limit(2), on_halt=OnHalt.ROLLBACK)
+    done = play(6, policy, fakes={"h4": FakeHost("h4", sick_on=frozenset({NEW}))})
+    assert done.run().outcome == "halted"
+    assert {fake.booted for fake in done.hosts.values()} == {OLD}
+    done.hosts["h4"].sick_on = frozenset()
+    done.request(EntryKind.RETRY, host, reason="")
+    assert set(phases(done).values()) == {HostPhase.DEFERRED}
+    done.released.clear()
+    before, begun = len(done.journal), len(done.log)
+    assert done.run().outcome == "done"
+    assert {fake.booted for fake in done.hosts.values()} == {NEW}
+    over = {
+        entry.body["wave"]: entry.at
+        for entry in done.journal[before:]
+        if entry.kind is EntryKind.WAVE and entry.body["phase"] == "done"
+    }
+    assert sorted(over) == [wave.number for wave in done.rollout.waves]
+    for wave in done.rollout.waves[1:]:
+        staged = [at for at, kind, key in done.log[begun:] if kind == "stage" and key in wave.hosts]
+        assert len(staged) == len(wave.hosts)
+        assert min(staged) >= over[wave.number - 1]
+
+
 def queued(host: FakeHost) -> None:
     host.queued = True
 
