@@ -150,7 +150,14 @@ def after_problem(
     ):
         message = f"cannot be reached: {problem.message}"
         again = now + timedelta(seconds=LOOK_AGAIN)
-        return HostState(HostPhase.DEFERRED, message, fault=fault, not_before=again)
+        return HostState(
+            HostPhase.DEFERRED,
+            message,
+            attempted=state.attempted,
+            fault=fault,
+            not_before=again,
+            drained=state.drained,
+        )
     return _failed(action, state, problem)
 
 

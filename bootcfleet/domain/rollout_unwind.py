@@ -37,6 +37,8 @@ class Unwinding:
             return None
         if state.phase in _NOT_BEGUN:
             why = "not begun: the rollout halted"
+            if state.attempted:
+                why = "not rebooted: the rollout halted; its next reboot may boot what is staged"
             if state.message and state.phase is HostPhase.DEFERRED:
                 why += f" ({state.message})"
             return host_entry(host, given_up(state, why))

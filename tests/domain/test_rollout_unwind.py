@@ -10,7 +10,14 @@ from bootcfleet.domain.action import ActionKind
 from bootcfleet.domain.limit import Limit
 from bootcfleet.domain.rollout import HostPhase, Operation
 from bootcfleet.domain.rollout_journal import EntryKind
-from bootcfleet.domain.rollout_policy import Budgets, Hook, HookKind, OnHalt, RolloutPolicy
+from bootcfleet.domain.rollout_policy import (
+    Budgets,
+    Download,
+    Hook,
+    HookKind,
+    OnHalt,
+    RolloutPolicy,
+)
 from bootcfleet.domain.rollout_waits import waits_of
 from bootcfleet.domain.window import Window, Windows
 from bootcfleet.errors import HostFault
@@ -39,6 +46,25 @@ def test_a_host_that_is_being_drained_when_the_rollout_halts_is_not_rebooted() -
     assert done.hosts["h0"].drains == 1
     for host in done.hosts.values():
         assert (host.boots, host.staged, host.drained) == (0, None, False)
+
+
+def test_a_staged_host_that_is_gone_when_the_rollout_halts_is_not_said_to_be_untouched() -> None:
+    fakes = {"h0": FakeHost("h0", sick_on=frozenset({NEW})), "h1": FakeHost("h1", rollback=OTHER)}
+    done = play(2, RolloutPolicy(download=Download.AHEAD), fakes=fakes)
+
+    def tick(now: Play) -> None:
+        if now.rollout.state("h1").phase is HostPhase.STAGED:
+            now.hosts["h1"].lost = True
+
+    done.on_tick = tick
+    assert done.run().outcome == "halted"
+    assert done.hosts["h1"].staged == NEW
+    state = done.rollout.state("h1")
+    assert state.phase is HostPhase.SKIPPED
+    assert state.message == (
+        "not rebooted: the rollout halted; its next reboot may boot what is staged "
+        "(cannot be reached: gone)"
+    )
 
 
 @pytest.mark.parametrize("operation", [Operation.ROLLBACK, Operation.REBOOT])
