@@ -190,13 +190,23 @@ def standing_line(found: Look) -> str:
         case Standing.NOT_BEGUN:
             return f"not begun: {again}"
         case Standing.STOPPED:
-            return f"stopped, carried out by nobody (last by {name}): {again}"
+            return f"stopped{_why(found)}, carried out by nobody (last by {name}): {again}"
         case Standing.LEFT_BEHIND:
             return f"left behind by its controller {name}, which is gone: {again}"
         case Standing.RUNNING | Standing.PAUSED | Standing.HALTING:
             since = f" since {_people(who.since)}" if who else ""
             return f"{standing}, carried out by {name or 'a controller'}{since}{halted}"
     return f"{standing}{halted}"
+
+
+def _why(found: Look) -> str:
+    """Why its last controller let go of it, in brackets, where it said so."""
+    newest = found.summary.newest
+    stopped, started = newest.get(EntryKind.STOPPED), newest.get(EntryKind.STARTED)
+    if stopped is None or (started is not None and started.number > stopped.number):
+        return ""
+    reason = stopped.body.get("reason")
+    return f" ({reason})" if reason else ""
 
 
 def show_rollout(output: Output, found: Look, waits: Sequence[str]) -> None:

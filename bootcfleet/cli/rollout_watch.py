@@ -9,7 +9,7 @@ from bootcfleet.cli.rollout_progress import RolloutProgress
 from bootcfleet.cli.rollout_view import counts_of, show_rollout, standing_line
 from bootcfleet.domain.event import Event
 from bootcfleet.domain.plaintext import one_line
-from bootcfleet.domain.rollout import Rollout
+from bootcfleet.domain.rollout import Operation, Rollout
 from bootcfleet.domain.rollout_events import JournalEvents
 from bootcfleet.domain.rollout_journal import JournalEntry
 from bootcfleet.domain.rollout_tally import Tally
@@ -83,9 +83,11 @@ def end_code(rollout: Rollout) -> int:
     Raises `RolloutHaltedError` (4) for one that was halted or aborted.
     """
     if rollout.outcome in {"halted", "aborted"}:
+        again = f"; when the cause is gone: bootcfleet rollout retry --rollout {rollout.id}"
+        if rollout.operation is Operation.PULL:
+            again = ""  # its channels went back: the next one is another rollout
         raise RolloutHaltedError(
             f"the rollout {rollout.id} was {rollout.outcome}: {rollout.halted}",
-            hint=f"see why: bootcfleet rollout show {rollout.id}; when the cause is gone: "
-            f"bootcfleet rollout retry --rollout {rollout.id}",
+            hint=f"see why: bootcfleet rollout show {rollout.id}{again}",
         )
     return ExitCode.DONE if rollout.outcome == "done" else ExitCode.FAILED

@@ -36,6 +36,8 @@ _FAULTS = {
     VerdictKind.LATE: HostFault.TIMEOUT,
     VerdictKind.SILENT: HostFault.UNREACHABLE,
 }
+#: The notes that say where a channel is once the rollout has halted.
+_WENT_BACK = frozenset({"put-back", "left"})
 _PLAN = TypeAdapter(PullPlan)
 _STATE = TypeAdapter(HostState)
 
@@ -113,6 +115,11 @@ def as_rollout(plan: PullPlan, record: RolloutRecord, entries: Iterable[JournalE
                 number: replace(wave, phase=wave_with(entry.kind, wave.phase))
                 for number, wave in waves.items()
             }
+        elif entry.kind is EntryKind.NOTE and body.get("kind") in _WENT_BACK:
+            # Where the channel is now says more than why it was promoted.
+            number = int(body["wave"])
+            state_then = waves.get(number, WaveState())
+            waves[number] = replace(state_then, message=str(body["message"]))
         elif entry.kind is EntryKind.HOST:
             states[entry.host] = _STATE.validate_python(body)
     return replace(rollout, states=states, wave_states=waves)

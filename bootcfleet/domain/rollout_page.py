@@ -26,8 +26,8 @@ from bootcfleet.domain.rollout_report import (
     digests_of,
     evidence_rows,
     images_of,
-    policy_of,
     result_of,
+    rules_of,
     stamp,
     summary_of,
 )
@@ -95,7 +95,7 @@ def page(line: Timeline, made: datetime, version: str) -> str:
              "message": one.message}
             for one in line.moments
         ],
-        policy=policy_of(line.rollout.policy),
+        policy=rules_of(line.rollout),
         images=images_of(line),
         made=stamp(made),
         version=version,

@@ -11,7 +11,7 @@ from typing import Any
 from bootcfleet.domain.hostevidence import GreenbootVerdict
 from bootcfleet.domain.measure import span
 from bootcfleet.domain.plaintext import printable
-from bootcfleet.domain.rollout import HostPhase
+from bootcfleet.domain.rollout import HostPhase, Operation, Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, WavePhase
 from bootcfleet.domain.rollout_policy import OnFailure, OnHalt, RolloutPolicy
 from bootcfleet.domain.rollout_tally import BAD
@@ -110,6 +110,22 @@ def policy_of(policy: RolloutPolicy) -> list[Fact]:
     return facts
 
 
+def rules_of(rollout: Rollout) -> list[Fact]:
+    """What a rollout goes by, in words: its policy's, or those of its channels in pull mode."""
+    if rollout.operation is not Operation.PULL:
+        return policy_of(rollout.policy)
+    channels = []
+    for wave in rollout.waves:
+        rules = ["approved by hand"] if wave.approve else []
+        rules += [f"bakes for {span(wave.bake)}"] if wave.bake else []
+        channels.append(f"{wave.rule} ({', '.join(rules)})" if rules else wave.rule)
+    return [
+        Fact("Policy", rollout.policy.name),
+        Fact("Channels", ", ".join(channels)),
+        Fact("When it halts", "its channels go back to what they were at"),
+    ]
+
+
 _ON_FAILURE = {
     OnFailure.ROLLBACK: "rolled back",
     OnFailure.QUEUE: "rollback queued for the next reboot",
@@ -204,7 +220,7 @@ def to_json(line: Timeline) -> dict[str, Any]:
         "began": _iso(line.start),
         "ended": _iso(line.end) if line.finished else None,
         "as_of": _iso(line.end),
-        "policy": {fact.name: fact.value for fact in policy_of(rollout.policy)},
+        "policy": {fact.name: fact.value for fact in rules_of(rollout)},
         "images": images_of(line),
         "counts": {str(phase): count for phase, count in counts_of(line).items()},
         "waves": [
@@ -281,7 +297,7 @@ def markdown(line: Timeline) -> str:
             said = _cell(f"{one.kind} {one.message}".strip())
             lines.append(f"- {stamp(one.at)} {_cell(one.actor)}: {said}")
     lines += ["", "## Policy and images", ""]
-    lines += [f"- {fact.name}: {_cell(fact.value)}" for fact in policy_of(rollout.policy)]
+    lines += [f"- {fact.name}: {_cell(fact.value)}" for fact in rules_of(rollout)]
     for image in images_of(line):
         lines.append(
             f"- {_cell(image['reference'])} {_cell(image['version'])}: `{_cell(image['digest'])}`"

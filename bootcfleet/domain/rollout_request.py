@@ -6,7 +6,7 @@ Each function gives the entry for the journal.  The controller takes it in when 
 from __future__ import annotations
 
 from bootcfleet.domain.document import did_you_mean
-from bootcfleet.domain.rollout import HostPhase, Rollout
+from bootcfleet.domain.rollout import HostPhase, Operation, Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, NewEntry, WavePhase
 from bootcfleet.domain.rollout_replay import RETRIED
 from bootcfleet.domain.waves import Wave
@@ -146,5 +146,7 @@ def _require_going(rollout: Rollout, otherwise: str) -> None:
     if rollout.halted is not None:
         raise RequestRefusedError(
             f"the rollout {rollout.id} has halted, {otherwise}: {rollout.halted}",
-            hint=f"take its hosts up again: bootcfleet rollout retry --rollout {rollout.id}",
+            hint="its channels go back; begin another: bootcfleet rollout pull"
+            if rollout.operation is Operation.PULL
+            else f"take its hosts up again: bootcfleet rollout retry --rollout {rollout.id}",
         )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from bootcfleet.domain.channel import Move
 from bootcfleet.domain.channel_spec import BUILD
+from bootcfleet.domain.gate import GateResult
 from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.promotion import PromotionPlan
 from bootcfleet.domain.pull_policy import PullChannel, PullPlan, PullPolicy
 from bootcfleet.domain.selector import Selector
-from bootcfleet.errors import FleetError, UsageError
+from bootcfleet.errors import UsageError
 from bootcfleet.ops.channel import Channels
 from bootcfleet.ops.promote import plan_promotion, resolve
 
@@ -94,7 +97,8 @@ def followers(hosts: Sequence[Host], rule: PullChannel, reference: str) -> list[
 def promotion(channels: Channels, plan: PullPlan, index: int) -> PromotionPlan:
     """The promotion to the channel of `index`, planned now, with what its gates say.
 
-    Always the planned digest, whatever the source is by now.  Raises as `plan_promotion` does.
+    Always the planned digest.  Where the channel that it comes from has moved on, which may be
+    because the digest was no good, the gate `from` says so.  Raises as `plan_promotion` does.
     """
     rule = plan.channels[index]
     source = plan.digest
@@ -104,11 +108,21 @@ def promotion(channels: Channels, plan: PullPlan, index: int) -> PromotionPlan:
         # The digest is in that channel's repository, and maybe in no other.
         source = before
     planned = plan_promotion(channels, [plan.image], source, rule.name, why=f"rollout {plan.id}")
-    for move in planned.moves:
-        if move.digest != plan.digest:
-            raise FleetError(
-                f"{before} is no longer at {plan.digest}, which this rollout promotes, but at "
-                f"{move.digest}",
-                hint=f"bootcfleet channel history {plan.image} {before}",
-            )
-    return planned
+    moves = tuple(_still_there(channels, plan, move, before) for move in planned.moves)
+    return replace(planned, moves=moves)
+
+
+def _still_there(channels: Channels, plan: PullPlan, move: Move, before: str) -> Move:
+    """The move, its gate `from` red where the channel before is no longer at the digest."""
+    there = channels.store.current(plan.image, before)
+    now = move.digest if there is None else there.digest
+    asked = any(gate.name == "from" and not gate.ok for gate in move.gates)
+    if move.digest == plan.digest and (now == plan.digest or not asked):
+        return move
+    moved_on = GateResult(
+        "from",
+        False,
+        f"{before} has moved on to {now} since the rollout began",
+        f"bootcfleet channel history {plan.image} {before}",
+    )
+    return replace(move, gates=(moved_on, *(one for one in move.gates if one.name != "from")))

@@ -157,3 +157,46 @@ def test_its_report_has_the_sampled_hosts_along_time(say: Say) -> None:
     code, out, _ = say("report")
     assert code == 0
     assert "came-back-old" in out
+
+
+def test_its_report_says_nothing_of_push_mode(say: Say) -> None:
+    """Its waves are channels, and no canary of hosts is rolled back."""
+    assert json.loads(say("report", "--json")[1])["policy"] == {
+        "Policy": "calm",
+        "Channels": "prod-canary, prod (approved by hand)",
+        "When it halts": "its channels go back to what they were at",
+    }
+
+
+def note(rollouts: Rollouts, kind: str, message: str) -> None:
+    body = {"kind": kind, "wave": 1, "message": message}
+    rollouts.store.append(ID, [NewEntry(EntryKind.NOTE, body=body)], at=BEGAN, actor="ann@ctl1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("put-back", "prod-canary is back at sha256:a"),
+        ("left", "prod-canary could not be put back"),
+    ],
+)
+def test_where_its_channels_are_now(say: Say, rollouts: Rollouts, kind: str, message: str) -> None:
+    halted = NewEntry(EntryKind.HALTED, body={"reason": "prod: bad"})
+    rollouts.store.append(ID, [halted], at=BEGAN, actor="ann@ctl1")
+    note(rollouts, kind, message)
+    assert message in say("show")[1]
+    assert "1 of 2 sampled hosts are good" not in say("show")[1]
+    _, _, err = say("approve", "2")
+    assert "hint: its channels go back; begin another: bootcfleet rollout pull\n" in err
+    end = NewEntry(EntryKind.FINISHED, body={"outcome": "halted"})
+    rollouts.store.append(ID, [end], at=BEGAN, actor="ann@ctl1")
+    code, _, err = say("watch", ID)
+    assert (code, err.splitlines()[-1]) == (4, f"hint: see why: bootcfleet rollout show {ID}")
+
+
+def test_why_its_controller_let_go_of_it(say: Say, rollouts: Rollouts) -> None:
+    stopped = NewEntry(EntryKind.STOPPED, body={"reason": "prod: only 1 of its hosts can be asked"})
+    rollouts.store.append(ID, [stopped], at=BEGAN, actor="ann@ctl1")
+    assert (
+        "stopped (prod: only 1 of its hosts can be asked), carried out by nobody (last by ctl1"
+    ) in say("show")[1]

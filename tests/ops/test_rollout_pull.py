@@ -24,7 +24,7 @@ from bootcfleet.ops.fleet import Fleet
 from bootcfleet.ops.promote import promote_now
 from bootcfleet.ops.pull_look import PullTools
 from bootcfleet.ops.rollout_pull import read_state, resume_pull, start_pull
-from tests.pullfleet import ID, NAMES, PullFleet
+from tests.pullfleet import CHANNELS, ID, NAMES, PullFleet
 
 
 @pytest.fixture(scope="module")
@@ -462,6 +462,28 @@ def test_a_soak_is_waited_for(lab: LabRegistry, tmp_path: Path) -> None:
         if event.kind == "wave.waiting" and "soak" in event.message
     ]
     assert said.message.startswith("prod-1: soak: it is in prod-canary since ")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_channel_before_moves_on_while_an_approval_is_waited_for(
+    lab: LabRegistry, tmp_path: Path, elsewhere: bool
+) -> None:
+    """Maybe because the digest was no good: it is said, and nothing is promoted."""
+    address = f"{lab.address}/{tmp_path.name}"
+    channels = CHANNELS
+    if elsewhere:
+        channels = channels.replace("test: {}", f"test: {{repository: {address}/tried}}")
+    fleet = PullFleet.make(tmp_path / "acme", address, channels=channels)
+    new: list[str] = []
+    when(fleet, 2, lambda: new.append(fleet.publish("3")))
+    when(fleet, 4, lambda: request(fleet, EntryKind.APPROVED, wave=1))
+    with fleet.tools() as tools:
+        end = start_pull(tools, fleet.plan(tools, first={"approve": True}))
+    assert end.outcome == "halted"
+    assert end.halted == (
+        f"prod-canary: from: test has moved on to {new[0]} since the rollout began"
+    )
+    assert fleet.tags() == ["1", "1", "1"]
 
 
 def test_somebody_else_moves_a_channel(fleet: PullFleet) -> None:
