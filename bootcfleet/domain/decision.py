@@ -127,22 +127,32 @@ def looked_for(state: HostState) -> bool:
 def _before_reboot(rollout: Rollout, target: Target, state: HostState, seen: Observation) -> Action:
     """Upgrade and switch, in the boot in which the plan was made."""
     host = target.host
-    if seen.staged in target.accepted:
+    untried = state.phase is HostPhase.PENDING or (
+        state.phase is HostPhase.STAGING and not state.attempted
+    )
+    renames = target.renames and untried
+    if seen.staged in target.accepted and not renames:
         # It boots before a rollback that is queued, once it is not held back any more.
         return _to_reboot(
             rollout, target, state, f"{short(seen.staged)} is staged and is the planned digest"
         )
-    untried = state.phase is HostPhase.PENDING or (
-        state.phase is HostPhase.STAGING and not state.attempted
-    )
-    if seen.rollback_queued and (not untried or seen.booted in target.accepted):
+    current = seen.booted in target.accepted and not renames
+    if seen.rollback_queued and (not untried or current):
         return _fail(
             host,
             state,
             HostFault.WRONG_DIGEST,
             "a rollback is queued for the next boot, so a reboot would not boot the update",
         )
-    if seen.staged is None and seen.booted in target.accepted:
+    if seen.staged is None and current and target.renames:
+        return _fail(
+            host,
+            state,
+            HostFault.WRONG_DIGEST,
+            f"runs {short(seen.booted)} already, and bootc staged nothing by which it would follow "
+            f"{target.reference}",
+        )
+    if seen.staged is None and current:
         return _conclude(
             host, ended(state, HostPhase.UNCHANGED, f"already runs {short(seen.booted)}")
         )

@@ -125,7 +125,22 @@ def already_there(status: BootcStatus | None, planned: Planned) -> bool:
         return False
     if status.staged is not None or status.rollback_queued:
         return False
+    if renames(planned.operation, status, planned.reference):
+        return False
     return status.booted.digest is not None and planned.resolved.accepts(status.booted.digest)
+
+
+def renames(operation: Operation, status: BootcStatus, reference: ImageRef | None) -> bool:
+    """Whether a switch changes the reference that a host follows, whatever it runs.
+
+    The reference belongs to a deployment, so that bootc stages the same image once more for it.
+    Not so its composefs backend, which has one deployment of an image and finds no change.
+    """
+    if operation is not Operation.SWITCH or reference is None or status.booted is None:
+        return False
+    own = status.followed.ref if status.followed else None
+    same = own is not None and (own.name, own.manifest) == (reference.name, reference.manifest)
+    return not same and status.booted.store != "composefs"
 
 
 def entry_title(entry: BootEntry) -> str:

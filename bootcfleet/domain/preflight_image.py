@@ -5,7 +5,14 @@ from __future__ import annotations
 from bootcfleet.domain.download import human
 from bootcfleet.domain.hostpolicy import ANYTHING, REJECT
 from bootcfleet.domain.osrelease import OsRelease
-from bootcfleet.domain.preflight_case import Case, Finding, Found, Severity, entry_title
+from bootcfleet.domain.preflight_case import (
+    Case,
+    Finding,
+    Found,
+    Severity,
+    entry_title,
+    renames,
+)
 from bootcfleet.domain.reference import InvalidReferenceError, Platform
 from bootcfleet.domain.rollout import Operation
 from bootcfleet.errors import HostFault
@@ -163,7 +170,8 @@ def staged(case: Case) -> Found:
     if not status.rollback_queued or not planned.pulls:
         return
     booted = case.booted.digest if case.booted else None
-    if booted is not None and planned.resolved and planned.resolved.accepts(booted):
+    current = booted is not None and planned.resolved and planned.resolved.accepts(booted)
+    if current and not renames(planned.operation, status, planned.reference):
         # bootc would find nothing to stage, and leave it queued.
         yield Finding(
             "staged",

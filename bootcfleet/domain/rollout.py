@@ -120,6 +120,8 @@ class Target:
     was degraded already is not failed for being so still, by the same units where `failed_units`
     names them.  `version` is bootc's.  `zone` is
     the host's own time zone; `timer` is whether ``bootc-fetch-apply-updates.timer`` was active.
+    `renames`: it is to follow another reference, and is staged and booted anew for that although
+    it may have the image already.
     """
 
     host: str
@@ -133,6 +135,7 @@ class Target:
     zone: str | None = None
     timer: bool = False
     failed_units: tuple[str, ...] = ()
+    renames: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bootcfleet.domain.bootc import BootEntry
 from bootcfleet.domain.check import Mode, Outcome
 from bootcfleet.domain.judgement import HostReply
+from bootcfleet.domain.reference import ImageRef
 from bootcfleet.domain.rollout import HostPhase, Target
 from bootcfleet.domain.rollout_policy import HealthRule
 from bootcfleet.drivers import updatetimer
@@ -26,7 +28,20 @@ def check_after_reboot(
     if not reverting:
         own = _own_checks(task, bootc, around)
         failures = (*failures, *own, *_image_checks(task, executor, around))
-    return HostReply(seen=observation(bootc.facts()), failures=failures)
+    facts = bootc.facts()
+    if not reverting:
+        failures = (*_old_name(target, facts.status.booted), *failures)
+    return HostReply(seen=observation(facts), failures=failures)
+
+
+def _old_name(target: Target, booted: BootEntry | None) -> tuple[str, ...]:
+    """Whether a host that keeps its image came back on the deployment of its old reference."""
+    if not target.renames or not target.reference or booted is None or booted.ref is None:
+        return ()
+    own, wanted = booted.ref, ImageRef.parse(target.reference)
+    if (own.name, own.manifest) == (wanted.name, wanted.manifest):
+        return ()
+    return (f"it came back on its old deployment, and follows {own} and not {wanted}",)
 
 
 def check_after_bake(

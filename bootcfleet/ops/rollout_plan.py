@@ -13,7 +13,7 @@ from bootcfleet.domain.bootc import BootEntry
 from bootcfleet.domain.image import Resolved
 from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.judgement import OFFLINE
-from bootcfleet.domain.preflight_case import Finding
+from bootcfleet.domain.preflight_case import Finding, renames
 from bootcfleet.domain.reference import ImageRef, InvalidReferenceError, Platform
 from bootcfleet.domain.rollout import (
     HostPhase,
@@ -32,7 +32,7 @@ from bootcfleet.errors import FleetError, HostError, HostFault
 from bootcfleet.ops.fleet import Fleet, Resolve
 from bootcfleet.ops.hosttask import observation
 from bootcfleet.ops.imagestanding import Judge
-from bootcfleet.ops.preflight import Preflight, PreflightReport, preflight
+from bootcfleet.ops.preflight import Preflight, PreflightReport, preflight, tracked
 from bootcfleet.ops.rollout_past import AskPast
 
 
@@ -241,16 +241,8 @@ def _reference(operation: Operation, facts: HostFacts, image: ImageRef | None) -
     if operation is Operation.SWITCH:
         return image
     if operation is Operation.UPGRADE:
-        return tracked(facts)
+        return tracked(facts.status)
     return None
-
-
-def tracked(facts: HostFacts) -> ImageRef | None:
-    """The registry reference that ``bootc upgrade`` would follow, unless a digest pins it."""
-    entry = facts.status.staged or facts.status.booted
-    if entry is None or entry.ref is None or entry.ref.pinned:
-        return None
-    return entry.ref
 
 
 def _target(
@@ -286,16 +278,21 @@ def _target(
             HostFault.IMAGE_NOT_FOUND,
             f"is {booted.architecture} and {reference} has no image for it (it has {offers})",
         )
-    if booted.digest in accepted and status.staged is None and not status.rollback_queued:
+    new_name = renames(operation, status, reference)
+    waits = status.staged is not None or status.rollback_queued
+    if booted.digest in accepted and not waits and not new_name:
         return HostState(HostPhase.UNCHANGED, f"already runs {title(booted)}")
     to = f"{image.version or ''} {image.digest.short}".strip()
     verb = "switch to" if operation is Operation.SWITCH else "upgrade to"
     reason = f"{verb} {to} from {title(booted)}"
-    if status.staged and status.staged.digest in accepted:
+    if new_name and booted.digest in accepted:
+        reason = f"follow {reference} with the same image, {title(booted)}"
+    if status.staged and status.staged.digest in accepted and not new_name:
         reason += " (staged already)"
     elif status.staged:
         reason += f" (replaces the staged {title(status.staged)})"
-    return Target(name, str(reference), accepted, booted.digest, facts.boot_id, reason)
+    boot = facts.boot_id
+    return Target(name, str(reference), accepted, booted.digest, boot, reason, renames=new_name)
 
 
 def _layered(where: str) -> HostState:

@@ -31,6 +31,8 @@ def rollout(operation: Operation = Operation.UPGRADE, hosts: tuple[str, ...] = (
         h: Target(h, "r.example/x:1", frozenset({accepted}), OLD, "boot-0", "planned")
         for h in hosts
     }
+    if operation is Operation.SWITCH:
+        targets = {h: replace(one, before=NEW, renames=True) for h, one in targets.items()}
     policy = RolloutPolicy(canary=None, batch=Limit(100, percent=True))
     known = {name: Host(name) for name in hosts}
     waves = plan_waves(list(known.values()), policy)
@@ -47,6 +49,8 @@ STAGED = HostState(HostPhase.STAGED)
 REBOOTING = HostState(HostPhase.REBOOTING)
 REVERTING = HostState(HostPhase.REVERTING, "sick", bad_boot_id="boot-1")
 UP, BACK, AGAIN = Operation.UPGRADE, Operation.ROLLBACK, Operation.REBOOT
+#: To another reference with the image that the host runs.
+RENAME = Operation.SWITCH
 
 CASES = [
     # operation, state, observation → action, phase it leads to, words of the reason
@@ -85,6 +89,13 @@ CASES = [
      HostPhase.FAILED, "rollback is queued"),
     (UP, STAGED, seen("boot-0", OLD, staged=NEW, download_only=True, rollback_queued=True,
                       rollback=OTHER), "reboot", HostPhase.REBOOTING, "staged"),
+    (RENAME, HostState(), seen("boot-0", NEW), "stage", HostPhase.STAGING, "planned"),
+    (RENAME, HostState(), seen("boot-0", NEW, staged=NEW), "stage", HostPhase.STAGING, "planned"),
+    (RENAME, STAGING, seen("boot-0", NEW, staged=NEW), "stage", HostPhase.STAGING, "planned"),
+    (RENAME, STAGED_NOTHING, seen("boot-0", NEW), "conclude", HostPhase.FAILED, "staged nothing"),
+    (RENAME, STAGED_NOTHING, seen("boot-0", NEW, staged=NEW), "conclude", HostPhase.STAGED, ""),
+    (RENAME, STAGED, seen("boot-0", NEW, staged=NEW), "reboot", HostPhase.REBOOTING, "staged"),
+    (RENAME, REBOOTING, seen("boot-1", NEW), "check", HostPhase.CHECKING, "new boot"),
     (UP, REVERTING, seen("boot-1", NEW, rollback=OLD), "queue-rollback", HostPhase.REVERTING, ""),
     (UP, REVERTING, seen("boot-1", NEW, rollback=OLD, rollback_queued=True), "reboot",
      HostPhase.REVERTING, "queued"),

@@ -203,6 +203,17 @@ CASES: dict[str, tuple[dict[str, Any], Planned, list[tuple[str, Severity, Any, s
         replace(PLANNED, reference=None, resolved=None, download=None),
         [("follows", REFUSE, HostFault.REGISTRY, "not in a registry")],
     ),
+    "a rollback queued, and to follow another tag": (
+        {"status": status(booted=NEW, rollback=OTHER, queued=True)},
+        replace(SWITCH, reference=REF.with_tag("test")),
+        [("staged", WARN, None, "which the update undoes")],
+    ),
+    "nothing new but another tag": (
+        {"status": status(booted=NEW), "usr": "unlocked"},
+        replace(SWITCH, reference=REF.with_tag("test")),
+        [("usr-unlocked", CONFIRM, None, "lost with the reboot")],
+    ),
+    "nothing new": ({"status": status(booted=NEW), "usr": "unlocked"}, SWITCH, []),
     "a rollback queued, and runs what is planned": (
         {"status": status(booted=NEW, rollback=OTHER, queued=True)},
         PLANNED,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,8 @@ from bootcfleet.domain.reference import ImageRef, Platform
 from bootcfleet.domain.rollout import HostPhase, Operation, Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, NewEntry
 from bootcfleet.domain.rollout_policy import Budgets, RolloutPolicy, WaveRule
-from bootcfleet.domain.rollout_replay import record_of
-from bootcfleet.drivers import simbootc
+from bootcfleet.domain.rollout_replay import record_of, replay
+from bootcfleet.drivers import simbootc, simstatus
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.rolloutstore import RolloutStore
 from bootcfleet.errors import HostFault, RolloutHaltedError
@@ -244,6 +245,60 @@ def test_a_switch_to_what_the_host_follows_finds_what_is_new_there(ledger: Ledge
     assert (booted(fleet, "a"), fleet.sims["a"].reboots) == (NEW, 1)
 
 
+@pytest.mark.parametrize("staged", [False, True])
+def test_a_switch_to_another_channel_with_the_same_image(ledger: Ledger, staged: bool) -> None:
+    """What a host follows is of its deployment: without another one it would go on with the old."""
+    fleet = SimFleet(ledger, ("a",))
+    sim = fleet.sims["a"]
+    test = "r.example/acme/web:test"
+    fleet.tags.now = {REFERENCE: NEW if staged else OLD, test: NEW if staged else OLD}
+    if staged:
+        sim.stage(REFERENCE, "registry", pulled(NEW))
+    plan = fleet.plan(operation=Operation.SWITCH, image=ImageRef.parse(test))
+    end = fleet.run(plan)
+    assert end.state("a").phase is HostPhase.UPDATED, end.state("a").message
+    assert (booted(fleet, "a"), sim.reboots) == (NEW if staged else OLD, 1)
+    assert sim.booted.reference == test
+    again = fleet.plan(operation=Operation.SWITCH, image=ImageRef.parse(test))
+    assert again.rollout.state("a").phase is HostPhase.UNCHANGED
+    if not staged:
+        assert (
+            plan.rollout.targets["a"].reason
+            == f"follow {test} with the same image, 1.0 aaaaaaaaaaaa"
+        )
+        store = RolloutStore.open(ledger.db)
+        assert replay(store.record("r1"), store.entries("r1")) == end
+
+
+def test_a_host_that_came_back_under_its_old_name_is_not_updated(ledger: Ledger) -> None:
+    fleet = SimFleet(ledger, ("a",))
+    fleet.sims["a"].break_with(FaultSpec(Fault.BOOT_FALLS_BACK))
+    test = "r.example/acme/web:test"
+    fleet.tags.now = {REFERENCE: OLD, test: OLD}
+    end = fleet.upgrade(operation=Operation.SWITCH, image=ImageRef.parse(test))
+    state = end.state("a")
+    assert (state.phase, state.fault) == (HostPhase.FAILED, HostFault.HEALTH_FAILED)
+    assert f"on its old deployment, and follows {REFERENCE} and not {test}" in state.message
+    assert fleet.sims["a"].reboots == 1
+
+
+def test_a_composefs_host_has_each_image_once(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = simstatus._entry
+
+    def composefs(*words: Any, **more: Any) -> Any:
+        made = entry(*words, **more)
+        return made and made | {"composefs": {"verity": "a" * 128}}
+
+    monkeypatch.setattr(simstatus, "_entry", composefs)
+    fleet = SimFleet(ledger, ("a",))
+    test = "r.example/acme/web:test"
+    fleet.tags.now[test] = OLD
+    rollout = fleet.plan(operation=Operation.SWITCH, image=ImageRef.parse(test)).rollout
+    assert rollout.state("a").phase is HostPhase.UNCHANGED
+
+
 def test_a_switch_keeps_the_enforcement_of_signatures(ledger: Ledger) -> None:
     fleet = SimFleet(ledger, ("asks", "trusts"))
     sim = fleet.sims["asks"]
@@ -306,8 +361,6 @@ def test_a_reboot_comes_back_on_the_same(ledger: Ledger) -> None:
 
 
 def test_the_journal_tells_the_same_as_the_controller(ledger: Ledger) -> None:
-    from bootcfleet.domain.rollout_replay import replay
-
     fleet = SimFleet(ledger)
     end = fleet.upgrade()
     store = RolloutStore.open(ledger.db)
