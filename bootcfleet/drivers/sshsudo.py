@@ -15,8 +15,11 @@ from enum import Enum
 from bootcfleet.drivers.command import OnLine
 from bootcfleet.drivers.sshcommand import Outcome
 
+#: sudo in the language that is read here, by a program because a login shell may be any: a server
+#: need not accept our locale (AcceptEnv), and LANGUAGE goes before it (gettext(3)).
+_SUDO = ("env", "LC_ALL=C.UTF-8", "LANGUAGE=", "sudo")
 #: Root without a question; sudo answers at once where it would have to ask.
-WITHOUT_PASSWORD = ("sudo", "-n", "--")
+WITHOUT_PASSWORD = (*_SUDO, "-n", "--")
 
 
 class Refusal(Enum):
@@ -49,7 +52,7 @@ def refusal(outcome: Outcome, program: str) -> Refusal:
     said = outcome.stderr.decode("utf-8", "replace")
     if (
         outcome.exit_code == 127
-        and re.search(r"\bsudo: .*not found", said)
+        and re.search(r"\bsudo: .*not found|^env: .*\bsudo\b", said, re.MULTILINE)
         and (f"sudo: {program}:" not in said)
     ):
         return Refusal.MISSING
@@ -100,7 +103,7 @@ class PasswordPrompt:
 
     def words(self, *more: str) -> tuple[str, ...]:
         """sudo's part of the command; ``-k`` makes it ask whatever it remembers."""
-        return ("sudo", "-k", "-S", "-p", self.text, *more)
+        return (*_SUDO, "-k", "-S", "-p", self.text, *more)
 
     def strip(self, stderr: bytearray) -> None:
         """Take sudo's own words away."""

@@ -36,6 +36,10 @@ def outcome(code: int, stderr: str, stdout: str = "") -> Outcome:
         (1, "sudo: I'm sorry bob. I'm afraid I can't do that\n", "", Refusal.REFUSED),
         (127, "sh: 1: sudo: not found\n", "", Refusal.MISSING),
         (127, "bash: line 1: sudo: command not found\n", "", Refusal.MISSING),
+        (127, "env: ‘sudo’: No such file or directory\n", "", Refusal.MISSING),
+        (127, "env: can't execute 'sudo': No such file or directory\n", "", Refusal.MISSING),
+        (127, "env: »sudo“: Datei oder Verzeichnis nicht gefunden\n", "", Refusal.MISSING),
+        (127, "env: ‘web’: No such file or directory\n", "", Refusal.NONE),
         # The command itself:
         (0, "sudo: a password is required\n", "", Refusal.NONE),
         (1, "error: pulling: unauthorized\n", "", Refusal.NONE),
@@ -63,7 +67,8 @@ def test_a_program_that_sudo_does_not_find_ends_as_for_a_shell() -> None:
 def test_the_prompt_cannot_be_foreseen_and_is_taken_away() -> None:
     prompt = PasswordPrompt()
     assert prompt.text != PasswordPrompt().text
-    assert prompt.words("--", "x") == ("sudo", "-k", "-S", "-p", prompt.text, "--", "x")
+    words = prompt.words("--", "x")
+    assert words[words.index("sudo") :] == ("sudo", "-k", "-S", "-p", prompt.text, "--", "x")
     assert "%" not in prompt.text
     stderr = bytearray(f"a lecture\n{prompt.text}error\n".encode())
     prompt.strip(stderr)

@@ -21,6 +21,7 @@ from bootcfleet.drivers.sshpump import PumpedTransport
 from bootcfleet.errors import HostError, HostFault
 from tests.integration.opensshd import Sshd, descendants
 from tests.integration.sshworld import Account, World, fault, throwaway_account, until, worlds
+from tests.tools import need, need_root
 
 pytestmark = pytest.mark.integration
 
@@ -223,3 +224,25 @@ def is_session(pid: int) -> bool:
         return b"sshd" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+def test_sudo_is_understood_on_a_host_of_another_language(
+    world: Callable[..., World], account: Account
+) -> None:
+    """A server need not accept our locale (AcceptEnv), and LANGUAGE goes before it."""
+    need_root()
+    need("sudo")
+    rule = Path(f"/etc/sudoers.d/{account.name}")
+    rule.write_text(f"{account.name} ALL=(ALL) ALL\n")
+    rule.chmod(0o440)
+    try:
+        here = world("127.0.31.1", "SetEnv LANGUAGE=de")
+        error = fault(lambda: here.executor().run(["true"], as_root=True))
+        assert error.fault is HostFault.SUDO_REFUSED
+        assert account.password
+        here.answers = {"sudo password": account.password}
+        executor = here.executor(become_password=True)
+        said = executor.run(["sh", "-c", "id -un; echo $LC_ALL,$LANGUAGE"], as_root=True)
+        assert said.stdout == "root\nC.UTF-8,\n"
+    finally:
+        rule.unlink()
