@@ -173,7 +173,13 @@ class HostTruth:
     def greenboot(self) -> bool:
         """Whether greenboot judges a boot."""
         unit = self.units.get(GREENBOOT)
-        return unit is not None and unit.installed and unit.enabled != "disabled"
+        # A masked unit is loaded as such, and one that only the image's own links start is called
+        # disabled by systemd (systemctl(1), is-enabled).
+        return (
+            unit is not None
+            and unit.load == "loaded"
+            and (unit.enabled != "disabled" or unit.running)
+        )
 
     @property
     def pinned(self) -> int:

@@ -54,7 +54,9 @@ m space
 d=/; for s in /sysroot/ostree /sysroot/composefs; do [ -d $s ] && d=/sysroot; done
 df -Pk $d
 m repo; c=/sysroot/ostree/repo/config; [ -f $c ] && echo ostree && grep -h min-free-space $c
-m policy; head -c 262144 /etc/containers/policy.json
+# Since containers-common 6 the image's own policy is below /usr, and one in /etc goes before it.
+m policy; p=/etc/containers/policy.json; [ -e $p ] || p=/usr/share/containers/policy.json
+head -c 262144 $p
 m mounts; grep ' /usr ' /proc/mounts
 m lock; head -c 4096 /var/lib/bootcfleet/lock.json
 m pull; [ -e {PULL_DROP_IN} ] && echo yes

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootcfleet.domain.hostpolicy import ANYTHING, ENFORCED, REJECT, HostPolicy
-from bootcfleet.domain.hosttruth import Clock, HostTruth, Space, StagedBy, UnitState
+from bootcfleet.domain.hosttruth import (
+    GREENBOOT,
+    Clock,
+    HostTruth,
+    Space,
+    StagedBy,
+    UnitState,
+)
 from bootcfleet.domain.hosttruth_read import (
     clock_of,
     read_registry,
@@ -247,3 +254,19 @@ def test_whatever_a_host_says_is_taken_or_left(sections: dict[str, str]) -> None
     json.dumps(truth.to_json())
     for text in (truth.os_name, truth.kernel, truth.zone, *truth.bound_images, truth.system_state):
         assert text is None or text.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("load", "active", "enabled", "judges"),
+    [
+        ("loaded", "active", "enabled", True),
+        ("loaded", "failed", "enabled", True),
+        # Linked by the image alone.
+        ("loaded", "active", "disabled", True),
+        ("loaded", "inactive", "disabled", False),
+        ("masked", "inactive", "masked", False),
+        ("not-found", "inactive", "", False),
+    ],
+)
+def test_whether_greenboot_judges(load: str, active: str, enabled: str, judges: bool) -> None:
+    assert HostTruth("h", units={GREENBOOT: UnitState(load, active, enabled)}).greenboot is judges

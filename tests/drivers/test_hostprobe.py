@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from bootcfleet.domain.hostpolicy import ENFORCED
+from bootcfleet.domain.hostpolicy import ENFORCED, REJECT
 from bootcfleet.domain.hosttruth import UPDATE_TIMER, UnitState
 from bootcfleet.drivers.command import (
     CommandResult,
@@ -68,7 +68,7 @@ class Host(LocalExecutor):
             (self.bin / name).write_text("#!/bin/sh\n" + text + "\n")
             (self.bin / name).chmod(0o755)
         script = re.sub(
-            r"(?<=[ =])(/etc/|/sysroot|/var/|/run/|/usr/lib/|/proc/mounts)",
+            r"(?<=[ =])(/etc/|/sysroot|/var/|/run/|/usr/lib/|/usr/share/|/proc/mounts)",
             rf"{self.root}\1",
             argv[2],
         )
@@ -246,6 +246,18 @@ def test_the_host_asks_its_registry_for_what_it_follows(
     assert truth.registry.ok
     # The digest of the bytes, whose end is no end of a line.
     assert truth.registry.digest == "sha256:" + hashlib.sha256(RAW.encode()).hexdigest()
+
+
+def test_the_policy_of_the_image_and_one_before_it(host: Host) -> None:
+    host.tools["bootc"] = bootc(status())
+    host.file("/usr/share/containers/policy.json", '{"default": [{"type": "reject"}]}')
+    policy = probe(host, "h").policy
+    assert policy is not None
+    assert policy.default == REJECT
+    host.file("/etc/containers/policy.json", '{"default": [{"type": "signedBy"}]}')
+    policy = probe(host, "h").policy
+    assert policy is not None
+    assert policy.default == ENFORCED
 
 
 def test_the_credentials_are_those_of_bootc(host: Host) -> None:
