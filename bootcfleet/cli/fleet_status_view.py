@@ -74,7 +74,10 @@ def _short(entry: BootEntry) -> str:
 
 
 def _drift(report: HostReport) -> str:
-    if report.drift in {Drift.IN_SYNC, Drift.UNKNOWN}:
+    booted = report.status.booted if report.status else None
+    # What a host follows itself is in the column of what it has booted.
+    own = booted is not None and booted.reference == str(report.wanted)
+    if own or report.drift in {Drift.IN_SYNC, Drift.UNKNOWN}:
         return str(report.drift)
     return f"{report.drift} (should run {report.wanted})"
 

@@ -70,7 +70,7 @@ def run_resume(
         rollout_request.require_left(found.rollout, "resume")
         require_here(rollouts, found)
         if not as_json:
-            output.line(f"{found.record.id}: {standing_line(found)}")
+            output.line(f"{found.record.id}: {standing_line(found, resumes=True)}")
         output.confirm(
             f"carry {found.record.id} out here?",
             yes=yes,

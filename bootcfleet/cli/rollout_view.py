@@ -178,21 +178,21 @@ def waves_of(rollout: Rollout) -> dict[str, int]:
     return {name: wave.number for wave in rollout.waves for name in wave.hosts}
 
 
-def standing_line(found: Look) -> str:
-    """Where it stands, and who carries it out or did."""
+def standing_line(found: Look, *, resumes: bool = False) -> str:
+    """Where it stands, and who carries it out or did; unless one `resumes`, how to."""
     who, standing, rollout = found.controller, found.standing, found.rollout
     name = ""
     if who is not None:
         name = who.name + (f" (process {who.pid})" if who.pid else "")
-    again = f"bootcfleet rollout resume {rollout.id}"
+    again = "" if resumes else f": bootcfleet rollout resume {rollout.id}"
     halted = f": {rollout.halted}" if rollout.halted is not None else ""
     match standing:
         case Standing.NOT_BEGUN:
-            return f"not begun: {again}"
+            return f"not begun{again}"
         case Standing.STOPPED:
-            return f"stopped{_why(found)}, carried out by nobody (last by {name}): {again}"
+            return f"stopped{_why(found)}, carried out by nobody (last by {name}){again}"
         case Standing.LEFT_BEHIND:
-            return f"left behind by its controller {name}, which is gone: {again}"
+            return f"left behind by its controller {name}, which is gone{again}"
         case Standing.RUNNING | Standing.PAUSED | Standing.HALTING:
             since = f" since {_people(who.since)}" if who else ""
             return f"{standing}, carried out by {name or 'a controller'}{since}{halted}"

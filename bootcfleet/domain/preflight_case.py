@@ -14,6 +14,7 @@ from bootcfleet.domain.imagestanding import ImageStanding
 from bootcfleet.domain.osrelease import OsRelease
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.domain.rollout import Operation
+from bootcfleet.domain.rollout_standing import Standing
 from bootcfleet.errors import HostFault
 
 
@@ -70,8 +71,8 @@ class Planned:
     is no obstacle.  `signed`: the project signs its images.  `wants` are the abilities of bootc
     (`domain/abilities.py`) that the policy would use, `standing` is that of the image that the
     host would go to.  `moved_ago` is how many seconds ago a rollout of this ledger left the host on
-    what it runs, `lock_ended` how the rollout has ended that has locked it; None where the ledger
-    does not know.
+    what it runs, `lock_standing` where the rollout stands that has locked it; None where the
+    ledger does not know.
     """
 
     operation: Operation = Operation.UPGRADE
@@ -85,7 +86,7 @@ class Planned:
     wants: tuple[str, ...] = ()
     standing: ImageStanding = field(default_factory=ImageStanding)
     moved_ago: float | None = None
-    lock_ended: str | None = None
+    lock_standing: Standing | None = None
 
     @property
     def pulls(self) -> bool:

@@ -6,6 +6,7 @@ from bootcfleet.domain.abilities import SINCE, Abilities
 from bootcfleet.domain.hosttruth import OSTREE_TIMER, UPDATE_SERVICE
 from bootcfleet.domain.preflight_case import Case, Finding, Found, Severity
 from bootcfleet.domain.rollout import Operation
+from bootcfleet.domain.rollout_standing import OVER, TO_RESUME
 from bootcfleet.errors import HostFault
 
 
@@ -78,15 +79,21 @@ def locked(case: Case) -> Found:
     lock = case.truth.lock
     if lock is None or (lock.readable and lock.rollout == case.planned.rollout):
         return
-    has = "has a stale lock" if lock.stale else "is locked"
+    standing = case.planned.lock_standing
+    message = f"{'has a stale lock' if lock.stale else 'is locked'}: {lock.title}"
     unlock = f"bootcfleet fleet unlock {'' if lock.stale else '--force '}{case.truth.host}"
-    if case.planned.lock_ended is not None:
-        message = f"{has}: {lock.title}; that rollout has ended ({case.planned.lock_ended})"
+    if standing in OVER:
+        message += f"; that rollout has ended ({standing})"
         hint = f"it could not take its lock away; break it: {unlock}"
+    elif standing in TO_RESUME:
+        message += f"; nobody carries that rollout out ({standing})"
+        hint = (
+            f"take it up again: bootcfleet rollout resume {lock.rollout}, "
+            f"or give it up: bootcfleet rollout abort {lock.rollout}"
+        )
     elif lock.stale:
-        message, hint = f"{has}: {lock.title}", f"resume that rollout, or break the lock: {unlock}"
+        hint = f"resume that rollout, or break the lock: {unlock}"
     else:
-        message = f"{has}: {lock.title}"
         hint = f"wait for that rollout, or when it is gone for good break the lock: {unlock}"
     # A stale one as well: no rollout takes it over, so that the host would fail in its wave.
     yield Finding("locked", Severity.REFUSE, message, hint, HostFault.LOCKED)

@@ -32,6 +32,10 @@ class Standing(StrEnum):
 TO_RESUME = frozenset({Standing.NOT_BEGUN, Standing.STOPPED, Standing.LEFT_BEHIND})
 
 
+#: It has ended, and nobody has opened it again.
+OVER = frozenset({Standing.DONE, Standing.FAILED, Standing.HALTED, Standing.ABORTED})
+
+
 @dataclass(frozen=True)
 class Controller:
     """Who carries a rollout out, or did last; `pid` 0 is unknown."""

@@ -99,7 +99,7 @@ def preflight(
             planned[name],
             standing=standing,
             moved_ago=_moved_ago(truths[name], past, began),
-            lock_ended=past.ended.get(lock.rollout) if (lock := truths[name].lock) else None,
+            lock_standing=past.standings.get(lock.rollout) if (lock := truths[name].lock) else None,
         )
     reports = {}
     for name, one in looked.items():

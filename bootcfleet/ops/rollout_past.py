@@ -9,6 +9,7 @@ from datetime import datetime
 
 from bootcfleet.domain.audit import AuditEntry
 from bootcfleet.domain.fleetdrift import MOVED, newest_moves
+from bootcfleet.domain.rollout_standing import Standing, standing_of
 from bootcfleet.drivers.rolloutstore import RolloutStore
 from bootcfleet.ops.audit import open_ledger
 from bootcfleet.ops.project import LoadedProject
@@ -16,10 +17,10 @@ from bootcfleet.ops.project import LoadedProject
 
 @dataclass(frozen=True)
 class Past:
-    """The newest move of each host, and how rollouts have ended that will not be taken up again."""
+    """The newest move of each host, and where rollouts stand."""
 
     moves: Mapping[str, AuditEntry] = field(default_factory=dict)
-    ended: Mapping[str, str] = field(default_factory=dict)
+    standings: Mapping[str, Standing] = field(default_factory=dict)
 
 
 #: Takes the time from which on moves count, and the ids of rollouts.
@@ -36,13 +37,14 @@ def past_of(loaded: LoadedProject | None) -> AskPast:
             if not rollouts:
                 return Past(moves)
             store = RolloutStore.open(ledger.db)
-            still_open = {record.id for record, _ in store.all(open_only=True)}
-            ended = {}
-            for rollout in set(rollouts) - still_open:
-                # One of another ledger has no entries here, and nothing is known of it.
-                for entry in ledger.entries(action="fleet", subject=rollout, limit=1):
-                    if entry.outcome != "started":
-                        ended[rollout] = entry.outcome
-            return Past(moves, ended)
+            # One of another ledger is not there, and nothing is known of it.
+            return Past(
+                moves,
+                {
+                    record.id: standing_of(summary, held=store.held(record.id))
+                    for record, summary in store.all()
+                    if record.id in rollouts
+                },
+            )
 
     return ask

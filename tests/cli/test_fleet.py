@@ -106,6 +106,19 @@ def test_status_as_json(rig: Rig) -> None:
     assert rows[0]["bootc"].count(".") == 2
 
 
+def test_status_says_once_what_a_host_follows(rig: Rig) -> None:
+    rig.publish("1.1")
+    out, _ = rig("status", "h1")
+    assert out.splitlines()[1].count(rig.image) == 1
+    assert "  behind  " in out
+    inventory = rig.lab.inventory_path
+    inventory.write_text(inventory.read_text().replace("acme/web:prod", "acme/web:next"))
+    rig.publish("1.2")
+    text = rig.lab.registry_address
+    push_image(text, "acme/web", "next", version="2", files={"a": b"2"}, created=CREATED)
+    assert f"behind (should run {text}/acme/web:next)" in rig("status", "h1")[0]
+
+
 def test_status_without_a_registry_still_answers(rig: Rig) -> None:
     rig.lab.registry.refuse("acme/web", 403)
     out, _ = rig("status")

@@ -130,6 +130,8 @@ def test_after_kill_9(rig: Rig, phase: str) -> None:
         "then run it again with --yes\n",
     )
     assert "left behind by its controller" in out
+    # It is what has just been run.
+    assert "bootcfleet rollout resume" not in out
     code, out, err = rig.say("resume", "--yes", "-m", "the machine is back")
     assert code == 0, out + err
     assert out.splitlines()[-1].endswith(": 4 updated")

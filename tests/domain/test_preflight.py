@@ -31,6 +31,7 @@ from bootcfleet.domain.preflight_case import Finding, Planned, Severity
 from bootcfleet.domain.reference import Digest, ImageRef, Platform
 from bootcfleet.domain.revocation import Revoked
 from bootcfleet.domain.rollout import Operation
+from bootcfleet.domain.rollout_standing import Standing
 from bootcfleet.errors import HostError, HostFault
 from tests.machines import NEW, OLD, OTHER, REFERENCE, Machine
 
@@ -243,8 +244,25 @@ CASES: dict[str, tuple[dict[str, Any], Planned, list[tuple[str, Severity, Any, s
     ),
     "a lock that a rollout could not take away": (
         {"lock": lock(200)},
-        replace(PLANNED, lock_ended="halted"),
+        replace(PLANNED, lock_standing=Standing.HALTED),
         [("locked", REFUSE, HostFault.LOCKED, "that rollout has ended (halted)")],
+    ),
+    "a lock of a rollout that waits to be resumed": (
+        {"lock": lock(200)},
+        replace(PLANNED, lock_standing=Standing.LEFT_BEHIND),
+        [("locked", REFUSE, HostFault.LOCKED, "nobody carries that rollout out (left-behind)")],
+    ),
+    "a lock of a rollout at work": (
+        {"lock": lock(200)},
+        replace(PLANNED, lock_standing=Standing.RUNNING),
+        [
+            (
+                "locked",
+                REFUSE,
+                HostFault.LOCKED,
+                "alice@desk (on desk), since 1970-01-01 00:01 UTC, until 1970-01-01 00:03 UTC",
+            )
+        ],
     ),
     "our own lock": ({"lock": lock(200)}, replace(PLANNED, rollout="r9"), []),
     "a lock that nobody can read": (
