@@ -57,6 +57,7 @@ class SshShared:
         self._configs: dict[str | None, SshConfig] = {}
         self._known: dict[tuple[str, ...], KnownHosts] = {}
         self._ways: dict[tuple[Target, ...], _Way] = {}
+        self._making: set[socket.socket] = set()
         self._lock = threading.Lock()
 
     def target(self, name: str, connection: Connection) -> Target:
@@ -86,10 +87,15 @@ class SshShared:
         return self._handshake(name, target, sock), target
 
     def close(self) -> None:
-        """Close the connections to jump hosts."""
+        """Close the connections to jump hosts, and give up those that are being made."""
         with self._lock:
             ways = list(self._ways.values())
             self._ways.clear()
+            making, self._making = self._making, set()
+        for sock in making:
+            # Whoever waits for it wakes up, be it for the peer's first word.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
         for way in ways:
             if way.transport is not None:
                 way.transport.close()
@@ -153,13 +159,42 @@ class SshShared:
             # As ssh does it: a line for the shell, replaced by the command itself.
             return ProcessSocket.start(["/bin/sh", "-c", f"exec {target.proxy_command}"])
         try:
-            sock = socket.create_connection(
-                (target.address, target.port), timeout=target.connect_timeout
-            )
+            sock = self._dial(target)
         except (OSError, UnicodeError) as error:
             raise _unreachable(name, target, _cause(error, target)) from error
         tune(sock, target)
         return sock
+
+    def _dial(self, target: Target) -> socket.socket:
+        """Connect to the first of the target's addresses that answers.
+
+        As `socket.create_connection`, but `close` can end it.  Raises OSError and UnicodeError.
+        """
+        problem = OSError("the name has no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            target.address, target.port, type=socket.SOCK_STREAM
+        ):
+            sock = socket.socket(family, kind, protocol)
+            with self._lock:
+                self._making.add(sock)
+            try:
+                sock.settimeout(target.connect_timeout)
+                sock.connect(address)
+                return sock
+            except OSError as error:
+                problem = error
+            given_up = not self._made(sock)
+            sock.close()
+            if given_up:
+                break
+        raise problem
+
+    def _made(self, sock: Any) -> bool:
+        """A connection is made, or is not to be had; False when `close` gave it up before."""
+        with self._lock:
+            known = sock in self._making
+            self._making.discard(sock)
+        return known
 
     def _through(self, name: str, hops: tuple[Target, ...]) -> FleetTransport:
         """The kept connection to the last of `hops`; one thread makes it, the others wait.
@@ -204,6 +239,8 @@ class SshShared:
                 cause = _handshake_cause(error, sock, greeting)
                 raise _unreachable(name, target, cause) from error
             raise
+        finally:
+            self._made(sock)
         return transport
 
     def _authenticate(self, name: str, target: Target, transport: FleetTransport) -> None:

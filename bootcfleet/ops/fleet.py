@@ -28,7 +28,8 @@ Resolve = Callable[[ImageRef], Resolved]
 class Fleet:
     """Hosts and one kept connection for each, opened when it is first needed.
 
-    `on_close` closes what the connections share (those to jump hosts).
+    `on_close` closes what the connections share (those to jump hosts), and gives up those that
+    are being made.
     """
 
     def __init__(
@@ -76,9 +77,10 @@ class Fleet:
         """Close every connection."""
         with self._lock:
             executors = list(self._executors.values())
+        # First, because an executor whose connection is being made can only be closed after it.
+        self._on_close()
         for executor in executors:
             executor.close()
-        self._on_close()
 
 
 @dataclass(frozen=True)

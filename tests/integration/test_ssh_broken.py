@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from bootcfleet.domain.inventory import Connection
+from bootcfleet.domain.inventory import Connection, Host
 from bootcfleet.drivers.ssh import SshExecutor
 from bootcfleet.drivers.sshpump import PumpedTransport
 from bootcfleet.errors import HostError, HostFault
+from bootcfleet.ops.connect import over_ssh
 from tests.integration.badwire import BadWire
 from tests.integration.opensshd import keygen
 from tests.integration.sshworld import Account, World, fault, throwaway_account, until, worlds
@@ -105,6 +108,58 @@ def test_a_server_that_falls_silent_at_a_key_is_not_one_that_refuses_it(
         error = fault(lambda: executor.run(["true"]))
     assert error.fault is HostFault.UNREACHABLE
     assert "no answer to a key within 2 s" in error.message
+
+
+@pytest.fixture(params=["does not greet", "does not answer"])
+def silent(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
+    """A port where a connection comes to nothing."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(socket.socket())
+        server.bind(("127.0.23.7", 0))
+        if request.param == "does not greet":
+            server.listen(100)
+        else:
+            server.listen(0)
+            # Its queue is full: the kernel lets the next ones wait.
+            for _ in range(4):
+                client = stack.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(server.getsockname())
+        yield server.getsockname()
+
+
+def test_a_fleet_that_is_closed_while_it_connects(silent: tuple[str, int]) -> None:
+    address, port = silent
+    where = Connection().over({"address": address, "port": port, "connect_timeout": 900})
+    fleet = over_ssh([Host(f"web{n}", connection=where) for n in range(40)], ask=str)
+
+    def fails(name: str) -> HostError:
+        return fault(lambda: fleet.executor(name).run(["true"]))
+
+    before = sockets_to(silent)
+    with ThreadPoolExecutor(40) as pool:
+        running = [pool.submit(fails, name) for name in fleet.names]
+        # All of them wait for the other side.
+        assert until(lambda: sockets_to(silent) == before + 40)
+        # As on ^C: nobody waits for the time limits.
+        fleet.close()
+        errors = [one.result(60) for one in running]
+    assert {error.fault for error in errors} == {HostFault.UNREACHABLE}
+
+
+def sockets_to(peer: tuple[str, int]) -> int:
+    """How many sockets of this process are connected to a port, or try to be."""
+    address = socket.inet_aton(peer[0])[::-1].hex().upper()
+    wanted = f"{address}:{peer[1]:04X}"
+    ours = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            ours.add(entry.readlink().name)
+    found = 0
+    for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]:
+        words = line.split()
+        found += words[2] == wanted and f"socket:[{words[9]}]" in ours
+    return found
 
 
 def test_more_keys_than_the_server_hears(
