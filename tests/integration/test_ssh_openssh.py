@@ -86,7 +86,7 @@ def test_the_probe_of_checks_runs_over_ssh(world: World, tmp_path: Path) -> None
     lines = f"content\t{odd}\nuser\troot\nkernels\n".encode()
     result = world.executor().run(["sh", "-c", PROGRAM], stdin=lines)
     assert result.ok, result.stderr
-    said = [line.split("\t") for line in result.stdout.splitlines()]
+    said = [line.split("\t") for line in result.stdout.split("\n") if line]
     assert said[0] == ["1", "content", base64.b64encode(b"content\n").decode()]
     assert [words[:2] for words in said[1:3]] == [["2", "passwd"], ["2", "groups"]]
     assert said[-1] == ["3 END"]
