@@ -37,7 +37,7 @@ class HostTally:
     """A host: its phase since when, and how far its download is (bytes; 0 is unknown).
 
     `task` is bootc's word for what it does of it: ``pulling``, then ``importing`` and ``staging``,
-    which have steps and no bytes.
+    which have steps and no bytes.  `tries` is how often the same thing was tried again.
     """
 
     wave: int = 0
@@ -52,6 +52,7 @@ class HostTally:
     task: str = ""
     steps: int = 0
     steps_total: int = 0
+    tries: int = 0
 
 
 @dataclass
@@ -122,9 +123,6 @@ class Tally:
             self._host(event.subject, phase, event, at)
         elif event.kind == "host.download":
             self._download(event.subject, data, at)
-        elif event.kind == "host.retry":
-            self.retries += 1
-            self._of(event.subject).message = event.message
         elif event.kind in _WAVES:
             self._wave(_WAVES[event.kind], event, at)
         elif event.kind.startswith("rollout."):
@@ -223,6 +221,10 @@ class Tally:
             host.since = at
             host.bytes = host.bytes_total = host.steps = host.steps_total = 0
             host.rate, host.task = 0.0, ""
+        tries = _number(event.data.get("tries"))
+        if tries > host.tries and phase not in ENDS:
+            self.retries += 1
+        host.tries = tries
         host.phase, host.message = phase, event.message
         host.fault = str(event.data.get("fault") or "")
         _mark(self.working, name, phase not in IDLE)
@@ -292,6 +294,8 @@ class Tally:
                     approved.approve = False
             case "retried":
                 self._again(event, at)
+            case "retry":
+                self.retries += 1
             case "waiting":
                 self._wait(event, at)
             case "finished":

@@ -258,15 +258,33 @@ def test_a_retry_defers_the_same_hosts_as_replaying_it_does() -> None:
         assert (one.halted, one.state) == ("", "running")
 
 
+def test_what_is_tried_again_is_counted_as_the_controller_writes_it_down() -> None:
+    story = Story(plan([["a", "b"]]))
+    for tries in (0, 1, 2, 0, 1):
+        story.host("a", HostPhase.STAGING, "asked for", tries=tries)
+    story.host("a", HostPhase.STAGED, "ready")
+    story.host("b", HostPhase.DEFERRED, "cannot be reached", tries=1)
+    # What was staged is dropped in some tries, too: that is after its end.
+    story.host("a", HostPhase.FAILED, "no space", tries=1)
+    one = Tally()
+    for at, event in JournalEvents(story.record).all(story.entries):
+        one.take(event, at.timestamp())
+    assert one.retries == 4
+    # A controller in pull mode has no tries of hosts.
+    one.take(Event("rollout.retry", "", "the registry does not answer"), 1)
+    assert one.retries == 5
+
+
 EVENTS = st.one_of(
     st.builds(
         host,
-        st.sampled_from([*HostPhase, "download", "retry", "evidence", "unheard-of"]),
+        st.sampled_from([*HostPhase, "download", "problem", "evidence", "unheard-of"]),
         st.sampled_from("abcdefgxyz"),
         st.text(max_size=5),
         wave=st.integers(-1, 5),
         bytes=st.one_of(st.none(), st.integers(-5, 10**12)),
         bytes_total=st.integers(0, 10**12),
+        tries=st.integers(0, 3),
     ),
     st.builds(wave, st.sampled_from(["waiting", "started", "baking", "finished", "gate"]),
               st.integers(0, 5)),
