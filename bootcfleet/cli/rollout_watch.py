@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from datetime import datetime
 
 from bootcfleet.cli.output import Output
 from bootcfleet.cli.rollout_progress import RolloutProgress
@@ -36,7 +36,7 @@ def run_watch(
                 else:
                     progress.tally.take(event, at.timestamp())
             if not from_start:
-                _say_standing(output, progress, found, waits_of(found.rollout, rollouts.clock()))
+                _say_standing(output, progress, found, rollouts.clock())
             for news in follow(rollouts.store, found, interval=interval, patience=patience):
                 _tell(progress, events, news.entries[len(found.entries) :])
                 found = news
@@ -46,10 +46,9 @@ def run_watch(
     return end_code(found.rollout)
 
 
-def _say_standing(
-    output: Output, progress: RolloutProgress, found: Look, waits: Sequence[str]
-) -> None:
+def _say_standing(output: Output, progress: RolloutProgress, found: Look, now: datetime) -> None:
     """Where it stands when the watching begins."""
+    waits = waits_of(found.rollout, now)
     lines = [standing_line(found), *(f"waits: {why}" for why in waits)]
     if output.as_json:
         data = {
@@ -58,7 +57,7 @@ def _say_standing(
             "counts": counts_of(found.rollout, found.rollout.names),
             "waits": list(waits),
         }
-        output.event(Event("rollout.standing", "", lines[0], data))
+        progress.happened(Event("rollout.standing", "", lines[0], data), now.timestamp())
         return
     for line in lines:
         said = one_line(f"{found.record.id}: {line}")

@@ -62,6 +62,11 @@ class LedgerBook:
         self._clock = clock
         self._started: int | None = None
 
+    @property
+    def rollout_id(self) -> str:
+        """The rollout that it is of."""
+        return self._id
+
     def create(self, record: RolloutRecord, rollout: Rollout) -> None:
         """Write a plan down before anything is done."""
         waves = [list(wave.hosts) for wave in rollout.waves]

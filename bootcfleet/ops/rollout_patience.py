@@ -118,4 +118,5 @@ class PatientBook:
 
     def _say(self, what: str, why: str) -> None:
         message = f"{what}: {why}" if what else ""
-        self._emit(Event("rollout.waiting", "", message, {"what": what, "why": why}))
+        data = {"rollout": self._book.rollout_id, "what": what, "why": why}
+        self._emit(Event("rollout.waiting", "", message, data))

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from bootcfleet.cli.app import run
+from bootcfleet.domain.rollout import HostPhase
 from tests.cli.test_fleet import Rig, rig  # noqa: F401 - a fixture
 from tests.domain.test_rollout_metrics import promtool, samples
 from tests.ops.test_notify import SECRET, Chat
+from tests.ops.test_rollout_events import documented
 
 PROJECT = """\
 version: 1
@@ -54,6 +56,8 @@ def test_what_happens_is_told_measured_and_reported(
                  "rollout.halted", "rollout.finished"):  # fmt: skip
         assert kind in kinds
     assert "notify.failed" in kinds
+    told_of, _ = documented()
+    assert set(kinds) <= told_of | {f"host.{phase}" for phase in HostPhase}
     assert SECRET not in out + err
     assert all(line["at"].endswith("+00:00") for line in stream)
     [rollout] = {line["data"]["rollout"] for line in stream}
