@@ -81,7 +81,7 @@ def slot(case: Case) -> Found:
             Severity.WARN,
             f"has the same image, {entry_title(back)}, in its rollback slot",
         )
-    elif back.reference != booted.reference:
+    if back.reference != booted.reference:
         yield Finding(
             "rollback-slot",
             Severity.WARN,

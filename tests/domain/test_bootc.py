@@ -140,6 +140,104 @@ def test_a_rollback_that_only_the_spec_names() -> None:
     assert parse(body).rollback_queued
 
 
+def release(version: str) -> str:
+    """What that release prints for a host with every slot, by what came when (field note)."""
+    number = tuple(map(int, version.split(".")))
+    image = {"image": "r.example/acme/soe:1", "transport": "registry"}
+
+    def entry(letter: str, **more: Any) -> dict[str, Any]:
+        made: dict[str, Any] = {
+            "image": {
+                "image": image,
+                "version": f"1.{letter}",
+                "timestamp": "2026-11-01T10:00:00.123456789Z",
+                "imageDigest": "sha256:" + letter * 64,
+            },
+            "cachedUpdate": None,
+            "incompatible": False,
+            "pinned": False,
+            "store": "ostreeContainer",
+            "ostree": {"checksum": letter * 64, "deploySerial": 0},
+        }
+        if number >= (1, 1, 7):
+            made["image"]["architecture"] = "amd64"
+        if number >= (1, 3, 0):
+            made["ostree"]["stateroot"] = "default"
+        if number >= (1, 7, 0):
+            made["softRebootCapable"] = False
+        if number >= (1, 9, 0):
+            made["composefs"] = None
+        if number >= (1, 12, 0):
+            made["downloadOnly"] = False
+        return made | more
+
+    status: dict[str, Any] = {
+        "staged": entry("b"),
+        "booted": entry("a"),
+        "rollback": entry("c"),
+        "rollbackQueued": False,
+        "type": "bootcHost",
+    }
+    if number >= (1, 3, 0):
+        status["otherDeployments"] = [entry("d", pinned=True)]
+    if number >= (1, 14, 0):
+        status["usrOverlay"] = None
+    if number >= (1, 16, 7):
+        status["readOnly"] = False
+    body = {
+        "apiVersion": "org.containers.bootc/v1",
+        "kind": "BootcHost",
+        "metadata": {"name": "host"},
+        "spec": {"image": image, "bootOrder": "default"},
+        "status": status,
+    }
+    # Canonical since 1.5.0, in the order of its source before.
+    canonical = number >= (1, 5, 0)
+    return json.dumps(body, sort_keys=canonical, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    "version", ["0.1.15", "1.1.2", "1.1.7", "1.3.0", "1.5.0", "1.7.0", "1.12.0", "1.14.0", "1.16.9"]
+)
+def test_a_host_with_every_slot_by_release(version: str) -> None:
+    status = parse_status(release(version))
+    number = tuple(map(int, version.split(".")))
+    slots = (status.booted, status.staged, status.rollback)
+    assert [slot.digest[-1] for slot in slots if slot and slot.digest] == ["a", "b", "c"]
+    assert status.booted is not None
+    assert status.booted.architecture == ("amd64" if number >= (1, 1, 7) else None)
+    assert status.booted.timestamp == datetime(2026, 11, 1, 10, 0, 0, 123456, UTC)
+    assert [other.pinned for other in status.others] == [True] * (number >= (1, 3, 0))
+    assert (status.booted_by_bootc, status.rollback_queued) == (True, False)
+    assert status.followed == (status.staged and status.staged.image)
+
+
+def test_a_composefs_host_of_a_newer_release() -> None:
+    composefs = {
+        "verity": "f" * 128,
+        "bootType": "Bls",
+        "bootloader": "grub-cc",
+        "bootDigest": "e" * 64,
+        "missingVerityAllowed": False,
+    }
+    entry = {**ENTRY, "ostree": None, "store": None, "composefs": composefs, "downloadOnly": True}
+    status = parse(document(staged=entry, type="somethingNew"))
+    assert status.staged is not None
+    assert (status.staged.store, status.staged.download_only) == ("composefs", True)
+    assert status.booted_by_bootc
+
+
+@pytest.mark.parametrize(
+    ("signature", "enforced"),
+    [("containerPolicy", True), ("insecure", False), ({"ostreeRemote": "x"}, False), (None, False)],
+)
+def test_whether_a_host_insists_on_signatures(signature: object, enforced: bool) -> None:
+    image = {**ENTRY["image"], "image": {**ENTRY["image"]["image"], "signature": signature}}
+    followed = parse(document(booted={**ENTRY, "image": image})).followed
+    assert followed is not None
+    assert followed.enforced is enforced
+
+
 @pytest.mark.parametrize(("held", "queued"), [(False, False), (True, True)])
 def test_what_is_staged_boots_before_a_rollback_that_is_queued(held: bool, queued: bool) -> None:
     """bootc says rollbackQueued by the order of the deployments, without the staged one."""

@@ -112,6 +112,22 @@ CASES: dict[str, tuple[dict[str, Any], Planned, list[tuple[str, Severity, Any, s
         BACK,
         [ETC, ("rollback-slot", WARN, None, "has the same image, 1.0 aaaaaaaaaaaa")],
     ),
+    "the same image in the rollback slot, by another name": (
+        {
+            "status": replace(
+                status(),
+                rollback=parse_status(
+                    Machine("h", reference="r.example/acme/web:dev").status()
+                ).booted,
+            )
+        },
+        BACK,
+        [
+            ETC,
+            ("rollback-slot", WARN, None, "has the same image, 1.0 aaaaaaaaaaaa"),
+            ("rollback-slot", WARN, None, f"r.example/acme/web:dev again, not {REFERENCE}"),
+        ],
+    ),
     "a rollback that is queued already": (
         {"status": status(rollback=OTHER, queued=True)},
         BACK,
