@@ -282,7 +282,7 @@ def _walk(entries: tuple[_Entry, ...], question: _Question, options: Options) ->
 
 
 def _applies(entry: _Match, question: _Question, options: Options) -> bool:
-    local = getpass.getuser()
+    local = local_user()
     for negated, name, argument in entry.criteria:
         patterns = tuple(argument.split(","))
         if name == "all":
@@ -340,6 +340,14 @@ def _hostname(host: str, options: Options) -> str:
     return host if named is None else expand(named, {"h": host})
 
 
+def local_user() -> str:
+    """Who runs this: a name, or the number of a user who has none (in many containers)."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
 def tokens(host: str, options: Options) -> dict[str, str]:
     """What the percent signs stand for (ssh_config(5), TOKENS)."""
     local = os.uname().nodename
@@ -352,8 +360,8 @@ def tokens(host: str, options: Options) -> dict[str, str]:
         "l": local,
         "n": host,
         "p": options.first("port") or "22",
-        "r": options.first("user") or getpass.getuser(),
-        "u": getpass.getuser(),
+        "r": options.first("user") or local_user(),
+        "u": local_user(),
     }
 
 

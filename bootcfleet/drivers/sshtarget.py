@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import shlex
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from bootcfleet.domain.inventory import Connection
 from bootcfleet.drivers.knownhosts import lookup_name
-from bootcfleet.drivers.sshconfig import Options, SshConfig, expand, tokens
+from bootcfleet.drivers.sshconfig import Options, SshConfig, expand, local_user, tokens
 from bootcfleet.errors import ConfigError
 
 _USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
@@ -132,7 +131,7 @@ def join(
         asked=asked,
         address=address,
         port=port,
-        user=options.first("user") or getpass.getuser(),
+        user=options.first("user") or local_user(),
         known_as=(alias.lower(),) if alias else _names(address, port),
         certified_as=(alias or address).lower(),
         known_hosts=_known_hosts(connection, options, known),

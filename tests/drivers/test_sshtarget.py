@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +130,16 @@ def test_jumps_that_cannot_be_read(text: str) -> None:
 def test_hints_show_a_command_that_goes_there() -> None:
     found = target("ProxyJump hop:99", user="bob", port=2222, identity_file=str(Path("/a key")))
     assert found.ssh_command("-v") == "ssh -v -J hop:99 -p 2222 -i '/a key' bob@web"
+
+
+def test_a_process_whose_user_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_name(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", no_name)
+    text = "Match localuser nobody\n Port 2222\n"
+    found = target(text, user="core")
+    assert (found.user, found.port) == ("core", 22)
+    assert target(text).user == str(os.getuid())
