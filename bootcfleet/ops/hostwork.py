@@ -96,6 +96,13 @@ class _Work:
         return self.task.target
 
     @property
+    def _expected(self) -> str:
+        """The boot that the host is to be taken out of."""
+        state = self.task.action.state
+        leaves = state.bad_boot_id if state.phase is HostPhase.REVERTING else None
+        return leaves or self._target.boot_id
+
+    @property
     def _abilities(self) -> Abilities:
         return Abilities.of(self._target.version)
 
@@ -198,7 +205,11 @@ class _Work:
             raise HostError(self.name, fault or HostFault.TAG_MOVED, message)
 
     def _queue_rollback(self) -> HostReply:
+        """Queue it, unless the host is in another boot: then the slot is another one too."""
         self._lock()
+        seen = observation(self.bootc.facts())
+        if seen.boot_id != self._expected:
+            return HostReply(seen=seen)
         self.bootc.queue_rollback()
         seen = observation(self.bootc.facts())
         if not seen.rollback_queued and seen.rollback:
@@ -212,9 +223,7 @@ class _Work:
 
     def _reboot(self) -> HostReply:
         """Reboot, unless the host is no longer what the decision was made for."""
-        expected = self._target.boot_id
-        if self.task.action.state.phase is HostPhase.REVERTING:
-            expected = self.task.action.state.bad_boot_id or expected
+        expected = self._expected
         self._lock()
         seen = observation(self.bootc.facts())
         if seen.boot_id != expected or not self._ready(seen):

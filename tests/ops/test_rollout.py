@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -350,6 +351,22 @@ def test_a_rollback_that_is_queued_beneath_what_is_staged(ledger: Ledger) -> Non
     end = fleet.upgrade(operation=Operation.ROLLBACK)
     assert end.state("a").phase is HostPhase.UPDATED, end.state("a").message
     assert (booted(fleet, "a"), sim.reboots) == (OTHER, 1)
+
+
+def test_a_host_that_was_rolled_back_by_hand_since_the_plan_is_not_sent_forward(
+    ledger: Ledger,
+) -> None:
+    """Its turn may come hours after it was asked; the rollback slot is another one by then."""
+    fleet = SimFleet(ledger, ("a",))
+    assert fleet.upgrade().outcome == "done"
+    plan = fleet.plan(operation=Operation.ROLLBACK)
+    sim = fleet.sims["a"]
+    assert sim.rollback is not None
+    sim.booted, sim.rollback = sim.rollback, sim.booted
+    sim.boot_id = str(uuid.uuid4())
+    end = fleet.run(plan)
+    assert end.state("a").phase is HostPhase.UPDATED, end.state("a").message
+    assert (booted(fleet, "a"), sim.reboots, sim.rollback_queued) == (OLD, 1, False)
 
 
 def test_a_reboot_comes_back_on_the_same(ledger: Ledger) -> None:
