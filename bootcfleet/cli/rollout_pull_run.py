@@ -17,7 +17,7 @@ from bootcfleet.domain.gate import span
 from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.promotion import PromotionPlan
 from bootcfleet.domain.pull import PullState
-from bootcfleet.domain.pull_policy import PullPlan, PullPolicy, needed
+from bootcfleet.domain.pull_policy import PullPlan, PullPolicy, needed, too_short
 from bootcfleet.domain.pull_rollout import as_rollout, read_plan
 from bootcfleet.domain.rollout_events import JournalEvents
 from bootcfleet.domain.rollout_journal import (
@@ -39,6 +39,7 @@ from bootcfleet.ops.project import LoadedProject, load_project
 from bootcfleet.ops.pull_look import PullTools
 from bootcfleet.ops.pull_plan import plan_pull, promotion
 from bootcfleet.ops.rollout_listen import Metrics, listening
+from bootcfleet.ops.rollout_policy import choose_policy
 from bootcfleet.ops.rollout_pull import resume_pull, start_pull
 from bootcfleet.ops.train import recover
 
@@ -78,7 +79,8 @@ def run_pull(
             inventory=str(path.absolute()),
         )
         first = promotion(channels, plan, 0)
-        _show(output, plan, first, dry_run=dry_run)
+        notes = too_short(rules, choose_policy(loaded, rules.name).windows, now)
+        _show(output, plan, first, notes, dry_run=dry_run)
         if dry_run:
             first.require_green()
             return
@@ -224,10 +226,13 @@ def _hosts(path: Path) -> tuple[Host, ...]:
     return load_inventory(path, LocalExecutor()).hosts
 
 
-def _show(output: Output, plan: PullPlan, first: PromotionPlan, *, dry_run: bool) -> None:
+def _show(
+    output: Output, plan: PullPlan, first: PromotionPlan, notes: Sequence[str], *, dry_run: bool
+) -> None:
     if output.as_json:
         show = output.json if dry_run else output.json_line
-        show({"kind": "rollout.planned", **plan_json(plan), "first": first.to_json()})
+        body = {**plan_json(plan), "notes": list(notes), "first": first.to_json()}
+        show({"kind": "rollout.planned", **body})
         return
     version = f" (version {plan.version})" if plan.version else ""
     output.line(f"{plan.image}: {plan.source} → {plan.digest}{version}")
@@ -251,6 +256,8 @@ def _show(output: Output, plan: PullPlan, first: PromotionPlan, *, dry_run: bool
         output.line(f"{first.channel}: {gate.name}: {'ok' if gate.ok else 'RED'}: {gate.message}")
     if first.unchanged:
         output.line(f"{first.channel} is at it already")
+    for note in notes:
+        output.line(f"note: {note}")
 
 
 def plan_json(plan: PullPlan) -> dict[str, Any]:

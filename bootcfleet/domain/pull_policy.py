@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
+from bootcfleet.domain.gate import span
 from bootcfleet.domain.limit import Limit
 from bootcfleet.domain.rollout_policy import MetricGate, NotifyTarget
+from bootcfleet.domain.window import Windows
 
 #: bootc's own timer looks 8 hours after the last time and waits up to 2 hours more (field note
 #: *bootc on a host*); download and reboot take the rest.
 DEADLINE = 12 * 3600.0
+#: So many openings tell how far apart they are: those of each day of a week, twice.
+_OPENINGS = 15
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,38 @@ class PullPlan:
 def needed(channel: PullChannel, wanted: int) -> int:
     """How many of `wanted` sampled hosts must be good: percentages rounded up."""
     return -(-wanted * channel.success // 100)
+
+
+def too_short(policy: PullPolicy, windows: Windows, now: datetime) -> tuple[str, ...]:
+    """What to say of channels whose deadline ends before their hosts have all looked.
+
+    `windows` are those of the whole policy, to whose beginnings the timers of its hosts are set.
+    """
+    wait = timedelta(seconds=_between(windows, now))
+    return tuple(
+        f"{rule.name}: by the windows of {policy.name}, a host may look {span(wait)} after the "
+        f"promotion, and who has not moved within {span(timedelta(seconds=rule.deadline))} counts "
+        "as failed: set its deadline"
+        for rule in policy.channels
+        if rule.sample.number and rule.deadline < wait.total_seconds()
+    )
+
+
+def _between(windows: Windows, now: datetime) -> float:
+    """The longest time between two openings, of the next few, in seconds."""
+    # A timer knows no blackout.
+    windows = replace(windows, blackout=())
+    longest, last, closed = 0.0, None, now
+    for _ in range(_OPENINGS if windows.windows else 0):
+        opening = windows.next_opening(closed)
+        closes = windows.closing(opening) if opening else None
+        if opening is None or closes is None:
+            break
+        if last is not None:
+            longest = max(longest, (opening - last).total_seconds())
+        # The first one may be open by now: it began before.
+        last, closed = opening if opening > now else None, closes
+    return longest
 
 
 def candidates(hosts: Iterable[str], *, rollout: str, channel: str, count: int) -> list[str]:

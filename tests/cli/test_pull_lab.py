@@ -199,10 +199,22 @@ def test_a_good_image_comes_to_every_host(make: Make) -> None:
     code, out, _ = rig("rollout", "pull", "web", "--dry-run", "--json")
     plan = json.loads(out)
     assert (code, plan["digest"], plan["source"], plan["policy"]) == (0, digest, "test", "edge")
+    assert plan["notes"] == []
     assert [(one["channel"], one["followers"], one["needed"]) for one in plan["channels"]] == [
         (name, 2, 2) for name in NAMES
     ]
     assert rig.tags()["prod-canary"] == "1"
+    file = Path("bootcfleet.yaml")
+    text = file.read_text()
+    windows = "    windows: [{cron: '0 2 * * sat', duration: 4h}]\n    success: 100%\n"
+    file.write_text(text.replace("    success: 100%\n", windows))
+    code, out, _ = rig("rollout", "pull", "web", "--dry-run")
+    assert out.count("note: ") == 3
+    assert (
+        "note: prod-canary: by the windows of edge, a host may look 7 d after the promotion, and "
+        "who has not moved within 5 min counts as failed: set its deadline\n"
+    ) in out
+    file.write_text(text)
     code, out, err = rig("rollout", "pull", "web", "--yes")
     assert code == 0, out + err
     assert rig.tags() == dict.fromkeys(("test", *NAMES), "2")

@@ -27,10 +27,12 @@ from bootcfleet.domain.pull_policy import (
     PullPolicy,
     candidates,
     needed,
+    too_short,
 )
 from bootcfleet.domain.pull_sample import Baseline, Look, VerdictKind, judge
 from bootcfleet.domain.rollout import Observation
 from bootcfleet.domain.rollout_journal import EntryKind, JournalEntry, WavePhase
+from bootcfleet.domain.window import Window, Windows
 
 NOW = datetime(2026, 11, 21, 4, 0, tzinfo=UTC)
 OLD, NEW, OTHER, FORMER = ("sha256:" + letter * 64 for letter in "abcd")
@@ -333,6 +335,36 @@ def test_a_host_that_was_degraded_before_may_be_so_after() -> None:
     both = replace(sick(), units=("web.service", "x.service"))
     verdict = judge(other, both, accepted=frozenset({NEW}), late=None, now=NOW, silence=timedelta())
     assert verdict.message.endswith("systemd says degraded (failed units: web.service)")
+
+
+@pytest.mark.parametrize(
+    ("starts", "deadline", "said"),
+    [
+        ((), 60.0, 0),
+        (("0 2 * * sat",), 12 * 3600.0, 1),
+        (("0 2 * * sat",), 7 * 86400.0, 0),
+        (("0 2 * * *",), 86400.0, 0),
+        (("0 2 * * *",), 86399.0, 1),
+        # The weekend is the longest.
+        (("0 2 * * 1-5",), 2 * 86400.0, 1),
+        (("0 2 * * 1-5",), 3 * 86400.0, 0),
+        (("0 2 * * sat", "0 2 * * tue"), 4 * 86400.0, 0),
+        (("0 2 * * sat", "0 2 * * tue"), 3 * 86400.0, 1),
+    ],
+)
+def test_a_deadline_before_the_hosts_look(
+    starts: tuple[str, ...], deadline: float, said: int
+) -> None:
+    windows = Windows(
+        tuple(Window(start, 4 * 3600.0) for start in starts),
+        "UTC",
+        # A timer knows none.
+        ((NOW.date(), NOW.date() + timedelta(days=30)),),
+    )
+    policy = PullPolicy((PullChannel("prod", deadline=deadline), PullChannel("x", Limit(0))))
+    for hour in range(0, 200, 7):
+        told = too_short(policy, windows, NOW + timedelta(hours=hour))
+        assert [text.partition(":")[0] for text in told] == ["prod"] * said
 
 
 @given(st.sets(st.text("abcdef0123456789-", min_size=1), max_size=60), st.integers(0, 20))
