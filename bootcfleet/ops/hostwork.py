@@ -280,9 +280,10 @@ class _Work:
         retries, tries = self.task.policy.retries, 1
         while True:
             try:
-                updatetimer.restore(self.executor, self.name)
+                timers = updatetimer.restore(self.executor, self.name)
                 hostlock.release(self.executor, self.name, rollout=self.task.rollout)
-                return HostReply()
+                back = state.phase is HostPhase.ROLLED_BACK
+                return HostReply(notes=_tempted(timers) if back else ())
             except HostError as error:
                 if state.down or not error.transient or tries > retries.attempts:
                     return HostReply(notes=(f"its lock may be left: {error.message}",))
@@ -307,3 +308,12 @@ class _Work:
 
     def _progress(self, progress: object) -> None:
         self.around.say(self.task, "host.download", "", **vars(progress))
+
+
+def _tempted(timers: tuple[str, ...]) -> tuple[str, ...]:
+    """What to say of a host that went back, and updates itself to what its tag is from now on."""
+    return tuple(
+        f"{timer} is active again, and brings it to what its tag is: to keep it as it is, "
+        f"`systemctl mask --now {timer}` there, or take the tag back"
+        for timer in timers
+    )

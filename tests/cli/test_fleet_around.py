@@ -155,6 +155,23 @@ def test_all_of_it_goes_well(outside: Outside, capsys: pytest.CaptureFixture[str
     assert sorted(Path("undrained").read_text().splitlines()) == ["h1 p1", "h2 p2"]
 
 
+@pytest.mark.parametrize("active", [False, True])
+def test_a_timer_that_would_undo_a_rollback_is_told(
+    outside: Outside, capsys: pytest.CaptureFixture[str], active: bool
+) -> None:
+    """It is put back as it was, and the tag is still at what was no good."""
+    if active:
+        outside.lab.break_host("h1", "timer-active")
+    outside.service = 500
+    hosts, _ = upgrade(outside, capsys, ends=4)
+    assert hosts["h1"]["phase"] == "rolled-back"
+    assert outside.lab.hosts["h1"].timer.active is active
+    capsys.readouterr()
+    assert run(["rollout", "show", "last", "--host", "h1"]) == 0
+    told = "bootc-fetch-apply-updates.timer is active again, and brings it to what its tag is"
+    assert (told in capsys.readouterr().out) is active
+
+
 def test_a_drain_that_fails_keeps_the_host_up(
     outside: Outside, capsys: pytest.CaptureFixture[str]
 ) -> None:
