@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from bootcfleet.domain.action import World
+from bootcfleet.domain.action import Action, ActionKind, World
 from bootcfleet.domain.rollout import HostPhase, Observation, Rollout
 from bootcfleet.domain.rollout_request import awaits_approval
 from bootcfleet.domain.rollout_step import next_actions
@@ -13,7 +14,7 @@ from bootcfleet.domain.rollout_step import next_actions
 def waits_of(rollout: Rollout, now: datetime) -> list[str]:
     """Why nothing more is begun at `now`, one sentence each; empty when nothing is waited for.
 
-    What metric gates said is not in a journal, and not among them.
+    What metric gates said is not in a journal: here is only that they have to hold.
     """
     if rollout.outcome is not None:
         return []
@@ -26,7 +27,9 @@ def waits_of(rollout: Rollout, now: datetime) -> list[str]:
         found.append(f"{wave.title} waits for approval (bootcfleet rollout approve {rollout.id})")
     elif rollout.paused is None and rollout.hosts:
         step = next_actions(rollout, World(seen=_as_intended(rollout)), now)
-        found += [f"{waiting.what}: {waiting.why}" for waiting in step.waiting]
+        found += [f"{waiting.what}: {waiting.why}" for waiting in step.waiting] or _gates(
+            rollout, step.actions
+        )
     later = [
         state.not_before
         for state in rollout.states.values()
@@ -36,6 +39,17 @@ def waits_of(rollout: Rollout, now: datetime) -> list[str]:
         hosts = f"{len(later)} {'host' if len(later) == 1 else 'hosts'}"
         found.append(f"{hosts} to be tried again from {min(later).astimezone(UTC):%H:%M:%SZ} on")
     return found
+
+
+def _gates(rollout: Rollout, actions: Sequence[Action]) -> list[str]:
+    """The gates that are all that a wave waits for: without a word it would look idle."""
+    asked = [action for action in actions if action.kind is ActionKind.GATE]
+    if not asked:
+        return []
+    (title,) = (wave.title for wave in rollout.waves if wave.number == asked[0].wave)
+    noun = "gate" if len(asked) == 1 else "gates"
+    names = ", ".join(action.when for action in asked)
+    return [f"{title}: {noun} {names} (the controller tells what they say)"]
 
 
 def _as_intended(rollout: Rollout) -> dict[str, Observation]:

@@ -10,7 +10,7 @@ import pytest
 from bootcfleet.domain.limit import Limit
 from bootcfleet.domain.rollout import HostPhase, HostState, Rollout, WaveState
 from bootcfleet.domain.rollout_journal import WavePhase
-from bootcfleet.domain.rollout_policy import Budgets
+from bootcfleet.domain.rollout_policy import Budgets, MetricGate
 from bootcfleet.domain.rollout_waits import waits_of
 from bootcfleet.domain.window import Windows
 from tests.rolloutmaker import a_rollout
@@ -73,6 +73,26 @@ def test_a_bake_time() -> None:
     assert waits_of(replace(one, waves=baked), NOW) == [
         "wave 1 (first): bakes until 2026-11-21T12:10:00+00:00"
     ]
+
+
+def test_metric_gates() -> None:
+    """What they said is in no journal, but that a wave stands before them is seen."""
+    gates = tuple(MetricGate(name, "http://p:9090", "up", ">", 0.0) for name in "ab")
+    first = rollout()
+    gated = replace(first, policy=replace(first.policy, gates=gates))
+    said = "wave 1 (first): gates a, b (the controller tells what they say)"
+    assert waits_of(gated, NOW) == [said]
+    assert waits_of(replace(gated, paused="lunch"), NOW) == [
+        f"it is paused: lunch (bootcfleet rollout resume {ID})"
+    ]
+    running = replace(gated, wave_states={1: WaveState(RUNNING, NOW)}, states={"web1": STAGED})
+    assert waits_of(running, NOW) == []
+    # A bake time tells of itself; what comes after it are the gates again.
+    baked = tuple(replace(wave, bake=600.0) for wave in first.waves)
+    well = {"web1": UPDATED, "web2": UPDATED}
+    baking = replace(gated, waves=baked, wave_states={1: WaveState(BAKING, NOW)}, states=well)
+    assert waits_of(baking, NOW) == ["wave 1 (first): bakes until 2026-11-21T12:10:00+00:00"]
+    assert waits_of(baking, NOW + timedelta(minutes=11)) == [said]
 
 
 @pytest.mark.parametrize(
