@@ -140,7 +140,7 @@ def run(argv: Sequence[str]) -> int:
 _REFUSALS = frozenset(
     {
         errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR,
-        errno.EISDIR, errno.EEXIST,
+        errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
     }
 )  # fmt: skip
 

@@ -23,6 +23,9 @@ def harmless(text: str) -> str:
 
 def printable(text: str) -> str:
     """`text` with its spaces, but without whatever would be obeyed; ends of lines are spaces."""
+    if text.isprintable():
+        # Nearly all lines of a thousand journals.
+        return text
     plain = _ESCAPES.sub("", text).expandtabs(4)
     return "".join(
         one if one.isprintable() else " " if one in "\r\n" else "\N{REPLACEMENT CHARACTER}"

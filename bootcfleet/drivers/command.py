@@ -8,9 +8,11 @@ that starts a process.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import threading
@@ -92,7 +94,16 @@ class Executor(Protocol):
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never a half."""
+    """Write a file so that a crash leaves the old one or the new one, never a half.
+
+    What is there and no file (a pipe, a device, ``/dev/stdout``) is written into.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if _is_stream(path):
+        # A file that is renamed onto it would stand in its place, /dev/null included.
+        path.write_bytes(data)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -111,6 +122,14 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _is_stream(path: Path) -> bool:
+    try:
+        regular = stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+    return not regular or (path.is_symlink() and path.is_relative_to("/dev"))
 
 
 class LocalExecutor:

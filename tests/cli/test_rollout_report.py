@@ -71,7 +71,15 @@ def test_what_is_not_there_is_said(say: Say, tmp_path: Path) -> None:
     assert (code, out) == (2, "")
     assert "1999" in err
     (tmp_path / "file").write_text("")
-    code, _, err = say("-o", "file/x.html")
-    assert code != 0
-    assert "file" in err
-    assert "Traceback" not in err
+    (tmp_path / "folder").mkdir()
+    for name, why in (
+        ("file/x.html", "file"),
+        (".", "Is a directory"),
+        ("folder", "Is a directory"),
+        ("x" * 300, "File name too long"),
+    ):
+        code, out, err = say("-o", name)
+        assert (code, out) == (1, "")
+        assert why in err
+        assert "Traceback" not in err
+    assert [one for one in tmp_path.rglob("*") if "html" in one.name] == []

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -245,6 +246,23 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     with pytest.raises(OSError, match="No space"):
         write_atomic(path, b"new")
     assert [one.read_bytes() for one in tmp_path.iterdir()] == [b"old"]
+
+
+def test_what_is_no_file_is_written_into_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_bytes)
+        write_atomic(pipe, b"report")
+        assert read.result(30) == b"report"
+    assert pipe.is_fifo()
+    # As /dev/stdout is, where it goes into a file.
+    with (tmp_path / "file").open("wb") as stream:
+        write_atomic(Path(f"/dev/fd/{stream.fileno()}"), b"report")
+    assert (tmp_path / "file").read_bytes() == b"report"
+    with pytest.raises(IsADirectoryError):
+        write_atomic(tmp_path, b"report")
+    assert {one.name for one in tmp_path.iterdir()} == {"pipe", "file"}
 
 
 def test_a_program_that_outlives_us(tmp_path: Path) -> None:
