@@ -19,7 +19,7 @@ from bootcfleet.domain import rollout_request
 from bootcfleet.domain.document import did_you_mean
 from bootcfleet.domain.rollout import Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, JournalEntry, NewEntry
-from bootcfleet.domain.rollout_replay import RETRIED
+from bootcfleet.domain.rollout_replay import RETRIED, taken_up
 from bootcfleet.domain.rollout_waits import waits_of
 from bootcfleet.errors import UsageError
 from bootcfleet.ops.project import find_project
@@ -132,8 +132,12 @@ def run_retry(text: str | None, host: str | None, reason: str, *, yes: bool, as_
         rollout_request.retry(found.rollout, host, reason)
         again = [name for name in found.rollout.names if found.rollout.state(name).phase in RETRIED]
         what = host or f"{len(again)} {'host' if len(again) == 1 else 'hosts'}"
+        others = _others(found.rollout, host) if host else 0
+        also = f", and {others} {'other' if others == 1 else 'others'} that the halt stopped"
+        also = also if others else ""
+        verb = "is" if host or len(again) == 1 else "are"
         output.confirm(
-            f"try {what} again?",
+            f"try {what} again{also}?",
             yes=yes,
             look=f"look at it with `bootcfleet rollout show {found.record.id}`",
         )
@@ -142,8 +146,14 @@ def run_retry(text: str | None, host: str | None, reason: str, *, yes: bool, as_
             rollouts,
             found,
             lambda rollout: rollout_request.retry(rollout, host, reason),
-            lambda *_: f"{what} {'is' if host or len(again) == 1 else 'are'} to be tried again",
+            lambda *_: f"{what} {verb} to be tried again{also}",
         )
+
+
+def _others(rollout: Rollout, host: str) -> int:
+    """How many hosts besides `host` its retry takes up: those that were stopped or went back."""
+    states = ((name, rollout.state(name)) for name in rollout.names if name != host)
+    return sum(taken_up(state.phase, state.fault, asked=False) for _, state in states)
 
 
 def ask(

@@ -430,7 +430,7 @@ def test_retry(say: Say, bad: Writer, rollouts: Rollouts) -> None:
     assert json.loads(say("list", "--open", "--json")[1]) == []
     assert say("retry", "web1", "--yes", "--rollout", BAD, "-m", "disk replaced") == (
         0,
-        f"{BAD}: web1 is to be tried again\n"
+        f"{BAD}: web1 is to be tried again, and 2 others that the halt stopped\n"
         f"nobody carries it out: bootcfleet rollout resume {BAD}\n",
         "",
     )
@@ -513,7 +513,7 @@ def test_without_an_open_one_it_is_the_last(say: Say, bad: Writer) -> None:
         f"hint: see why: bootcfleet rollout show {BAD}; when the cause is gone: bootcfleet rollout "
         f"retry --rollout {BAD}\n",
     )
-    assert say("retry", "web1", "-y")[1].startswith(f"{BAD}: web1 is to be tried again\n")
+    assert say("retry", "web1", "-y")[1].startswith(f"{BAD}: web1 is to be tried again, and 2 ")
 
 
 def test_choosing_one_to_resume(good: Writer, rollouts: Rollouts) -> None:
