@@ -34,7 +34,11 @@ class Book(Protocol):
     def write(
         self, entries: Sequence[NewEntry], rollout: Rollout, ends: Sequence[HostEnd] = ()
     ) -> list[JournalEntry]:
-        """Append entries; they are on disk when this returns."""
+        """Append entries; they are on disk when this returns.
+
+        The end of `rollout` is not written when something was asked of it since: what was asked
+        is returned in its place, to be thought over.
+        """
         ...
 
     def read(self, after: int) -> list[JournalEntry]:
@@ -98,7 +102,10 @@ class LedgerBook:
     ) -> list[JournalEntry]:
         """See `Book.write`; hosts that end, and the rollout's own end, get their audit entries."""
         action = f"fleet.{rollout.operation}"
+        ending = any(entry.kind is EntryKind.FINISHED for entry in entries)
         with self._db.write():
+            if ending and (news := self.read(rollout.number)):
+                return news
             made = self._append(entries)
             for end in ends:
                 digests = {"before": end.before}

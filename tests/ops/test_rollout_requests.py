@@ -7,23 +7,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from bootcfleet.domain import rollout_request
+from bootcfleet.domain.action import Step, World
 from bootcfleet.domain.faults import FaultSpec
 from bootcfleet.domain.limit import Limit
 from bootcfleet.domain.rollout import HostPhase, Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, NewEntry
 from bootcfleet.domain.rollout_policy import Budgets, RolloutPolicy, WaveRule
+from bootcfleet.domain.rollout_step import next_actions
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.rolloutstore import RolloutStore, RolloutTakenError
 from bootcfleet.drivers.simrecord import What
+from bootcfleet.ops import controller
 from bootcfleet.ops.audit import recorder_into
 from bootcfleet.ops.rollout_run import resume_rollout
 from bootcfleet.ops.rollouts import Rollouts, look, request
-from tests.simfleet import NEW, OLD, QUICK, TRIES, SimFleet
+from tests.simfleet import BAD, NEW, OLD, QUICK, REFERENCE, TRIES, SimFleet
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 PAIRS = RolloutPolicy(canary=None, batch=Limit(2), timeouts=QUICK, retries=TRIES)
@@ -100,6 +104,32 @@ def test_a_pause_lets_nothing_more_begin(ledger: Ledger) -> None:
     assert set(fleet.phases(end).values()) == {HostPhase.UPDATED}
     assert [sim.reboots for sim in fleet.sims.values()] == [1] * 6
     assert ledger.verify() is None
+
+
+def test_a_retry_just_before_the_end_is_not_lost(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked between the controller's last look and its last entry."""
+    fleet = SimFleet(ledger, ("a", "b"))
+    fleet.tags.now[REFERENCE] = BAD
+    asked: list[bool] = []
+
+    def act(rollout: Rollout, world: World, now: datetime) -> Step:
+        step = next_actions(rollout, world, now)
+        if not asked and any(entry.kind is EntryKind.FINISHED for entry in step.entries):
+            asked.append(True)
+            ask(fleet, lambda rollout: rollout_request.retry(rollout, None, ""))
+        return step
+
+    monkeypatch.setattr(controller, "next_actions", act)
+    end = fleet.run(fleet.plan(RolloutPolicy(timeouts=QUICK, retries=TRIES)))
+    assert asked
+    assert end.outcome == "halted"
+    assert set(fleet.phases(end).values()) == {HostPhase.ROLLED_BACK, HostPhase.SKIPPED}
+    assert fleet.sims["a"].reboots == 4
+    kinds = [entry.kind for entry in RolloutStore.open(ledger.db).entries("r1")]
+    assert kinds.count(EntryKind.FINISHED) == 1
+    assert kinds[-1] is EntryKind.FINISHED
 
 
 def test_a_pause_keeps_what_is_staged_from_its_reboot(ledger: Ledger) -> None:
