@@ -176,11 +176,23 @@ def report(error: FleetError, *, as_json: bool) -> None:
         print(harmless(f"hint: {error.hint}"), file=sys.stderr)
 
 
+def _open_what_is_closed() -> None:
+    """Streams that whoever started us has closed (`>&-`, some daemons): Python has None for them.
+
+    They are opened in the order of their numbers, so that no file gets one of those by chance, and
+    with it what is meant for a terminal.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+
+
 def main() -> None:
     """The program's entry point."""
     # Programs and fleets make many objects and little garbage: the collector's default of 700
     # has it look as often as it would find something a hundred times that.
     gc.set_threshold(20_000, 20, 50)
+    _open_what_is_closed()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()

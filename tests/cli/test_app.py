@@ -48,6 +48,28 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "closed", "code"),
+    [
+        ("lab faults", ">&-", 0),
+        ("fleet status", ">&- 2>&-", 2),
+    ],
+)
+def test_streams_that_are_closed(tmp_path: Path, words: str, closed: str, code: int) -> None:
+    """A daemon may have closed them: Python has None in their place."""
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *PROGRAM, *words.split()],
+        cwd=tmp_path,
+        env=os.environ
+        | {"XDG_STATE_HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 def test_control_c_in_a_rollout(tmp_path: Path) -> None:
     """Exit code 130, the journal says where it stands, and `resume` finishes it."""
     environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "SSH_AUTH_SOCK": ""}
