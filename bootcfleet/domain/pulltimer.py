@@ -44,7 +44,8 @@ class TimerState:
     """What systemd says of the timer, and what our drop-in holds; None where there is none.
 
     `load`, `file` and `active` are LoadState, UnitFileState and ActiveState; `later` are the
-    drop-ins of others that systemd reads after ours.
+    drop-ins of others that systemd reads after ours.  `elapsed`: it is active, and has no time to
+    come.
     """
 
     load: str
@@ -52,6 +53,7 @@ class TimerState:
     active: str
     drop_in: str | None = None
     later: tuple[str, ...] = ()
+    elapsed: bool = False
 
     @classmethod
     def parse(cls, shown: str, drop_in: str | None) -> TimerState:
@@ -65,6 +67,7 @@ class TimerState:
             tuple(
                 path for path in said.get("DropInPaths", "").split() if _name(path) > _name(PATH)
             ),
+            said.get("SubState") == "elapsed",
         )
 
     @property
@@ -240,8 +243,10 @@ def enroll_acts(state: TimerState, settings: TimerSettings) -> tuple[TimerAct, .
     # Enabled in /run alone, it would be off after the next reboot.
     enabled = state.file == "enabled" and not state.masked
     active = state.active == "active" and not state.masked
+    # A drop-in that systemd cannot read leaves a timer active that never fires.
+    sound = active and state.load == "loaded" and not state.elapsed
     enable = TimerAct(_state(state), ("systemctl", "enable", TIMER))
-    if state.drop_in == text and active:
+    if state.drop_in == text and sound:
         return () if enabled else (enable,)
     if state.drop_in is None:
         why = "there is none"

@@ -33,7 +33,8 @@ from bootcfleet.ops.fleet import Fleet
 _MARK = "--8<-- bootcfleet drop-in"
 #: No pipes and no redirections: the file may be missing, and that is an answer.
 _LOOK = (
-    f"systemctl show --property=LoadState,UnitFileState,ActiveState,DropInPaths {TIMER}; "
+    "systemctl show --property=LoadState,UnitFileState,ActiveState,SubState,DropInPaths "
+    f"{TIMER}; "
     f"echo '{_MARK}'; cat {PATH}"
 )
 #: bootc's own OnBootSec=1h has passed by then.
@@ -265,10 +266,11 @@ def _carry_out(fleet: Fleet, plan: HostPlan, wish: Wish) -> None:
             raise _failed(name, " ".join(act.argv[:2]), result)
     state = timer_state(fleet, name)
     if wish.settings is not None and enroll_acts(state, wish.settings):
+        now = "elapsed" if state.elapsed else state.active
         raise HostError(
             name,
             HostFault.COMMAND_FAILED,
-            f"{TIMER} is {state.load}, {state.file} and {state.active} after all was done",
+            f"{TIMER} is {state.load}, {state.file} and {now} after all was done",
             hint=f"look on the host: systemctl status {TIMER}",
         )
 

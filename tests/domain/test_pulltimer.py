@@ -275,6 +275,14 @@ def words(acts: tuple[TimerAct, ...]) -> list[str]:
         # On in this boot alone: nothing is started anew for that.
         (TimerState("loaded", "enabled-runtime", "active", TEXT), ["enable"]),
         (TimerState("loaded", "disabled", "active", TEXT), ["enable"]),
+        # Active, and it will never fire.
+        *(
+            (broken, [*BEGIN, "daemon-reload", "restart", *END])
+            for broken in (
+                TimerState("bad-setting", "enabled", "active", TEXT),
+                TimerState("loaded", "enabled", "active", TEXT, elapsed=True),
+            )
+        ),
     ],
 )
 def test_what_is_to_be_done(state: TimerState, due: list[str]) -> None:
@@ -330,6 +338,8 @@ def test_what_systemctl_shows() -> None:
     shown = "LoadState=loaded\nUnitFileState=enabled-runtime\nActiveState=active\n"
     assert TimerState.parse(shown, None) == TimerState("loaded", "enabled-runtime", "active")
     assert TimerState.parse("", None).load == "not-found"
+    assert not TimerState.parse("SubState=waiting\n", None).elapsed
+    assert TimerState.parse("SubState=elapsed\n", None).elapsed
     folder = f"/etc/systemd/system/{TIMER}.d"
     shown += f"DropInPaths=/usr/lib/systemd/system/{TIMER}.d/10-a.conf {PATH} {folder}/z.conf\n"
     assert TimerState.parse(shown, None).later == (f"{folder}/z.conf",)

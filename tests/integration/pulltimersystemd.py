@@ -24,6 +24,7 @@ from bootcfleet.domain.pulltimer import (
 )
 from bootcfleet.domain.window import Window, Windows
 from bootcfleet.drivers.command import LocalExecutor
+from bootcfleet.errors import HostError
 from bootcfleet.ops.enroll_pull import HostPlan, Wish, _carry_out, timer_state
 from bootcfleet.ops.fleet import Fleet
 from tests.integration.undersystemd import started
@@ -111,6 +112,12 @@ def story(folder: Path, units: Path) -> dict[str, object]:
     told["with other times"] = enroll(to_a_second_ago())
     systemctl("stop", TIMER)
     told["stopped meanwhile"] = enroll(to_a_second_ago())
+    nowhere = timer_settings(Windows((Window("0 2 * * *", 3600.0),), "Mars/Base"))
+    try:
+        told["a zone that the host has not"] = enroll(nowhere)
+    except HostError as error:
+        told["a zone that the host has not"] = error.message
+    told["mended"] = enroll(to_a_second_ago())
     told["undone"] = undo()
     systemctl("mask", "--now", TIMER)
     told["masked"] = state()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bootcfleet.domain.pulltimer import TIMER
 from tests.tools import need, need_root
 
 pytestmark = pytest.mark.integration
@@ -33,11 +34,16 @@ def test_on_a_real_systemd(tmp_path: Path) -> None:
         "enrolled",
         "with other times",
         "stopped meanwhile",
+        "mended",
         "masked, enrolled",
         "not enabled, enrolled",
         "enabled until the reboot, enrolled",
     ):
         assert told[name] == ENROLLED, name
+    # systemd calls it active all the same.
+    assert told["a zone that the host has not"] == (
+        f"{TIMER} is bad-setting, enabled and elapsed after all was done"
+    )
     assert told["undone"] == ["loaded", "enabled", "active", ""]
     assert told["masked"][:2] == ["masked", "masked"]
     assert told["masked, undone"] == ["masked", "masked", "inactive", ""]
