@@ -229,6 +229,9 @@ class Controller:
                 self._released.clear()
                 self._baked.clear()
                 self._gates.clear()
+            elif entry.kind is EntryKind.HOST and HostPhase(entry.body["phase"]) not in ENDS:
+                # Retried, or come back late: it will be locked again.
+                self._released.discard(entry.host)
 
     def _ends(self, entries: Iterable[NewEntry]) -> Iterable[HostEnd]:
         for entry in entries:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bootcfleet.domain import rollout_request
-from bootcfleet.domain.action import Step, World
+from bootcfleet.domain.action import ActionKind, Step, World
 from bootcfleet.domain.faults import FaultSpec
 from bootcfleet.domain.limit import Limit
 from bootcfleet.domain.rollout import HostPhase, Rollout
@@ -106,17 +106,18 @@ def test_a_pause_lets_nothing_more_begin(ledger: Ledger) -> None:
     assert ledger.verify() is None
 
 
+@pytest.mark.parametrize("last", [EntryKind.FINISHED, ActionKind.RELEASE])
 def test_a_retry_just_before_the_end_is_not_lost(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, last: EntryKind | ActionKind
 ) -> None:
-    """Asked between the controller's last look and its last entry."""
+    """Asked between the controller's last look and its last entry, or while it gives locks up."""
     fleet = SimFleet(ledger, ("a", "b"))
     fleet.tags.now[REFERENCE] = BAD
     asked: list[bool] = []
 
     def act(rollout: Rollout, world: World, now: datetime) -> Step:
         step = next_actions(rollout, world, now)
-        if not asked and any(entry.kind is EntryKind.FINISHED for entry in step.entries):
+        if not asked and last in {one.kind for one in (*step.entries, *step.actions)}:
             asked.append(True)
             ask(fleet, lambda rollout: rollout_request.retry(rollout, None, ""))
         return step
@@ -127,6 +128,7 @@ def test_a_retry_just_before_the_end_is_not_lost(
     assert end.outcome == "halted"
     assert set(fleet.phases(end).values()) == {HostPhase.ROLLED_BACK, HostPhase.SKIPPED}
     assert fleet.sims["a"].reboots == 4
+    assert not any("/var/lib/bootcfleet/lock.json" in sim.files for sim in fleet.sims.values())
     kinds = [entry.kind for entry in RolloutStore.open(ledger.db).entries("r1")]
     assert kinds.count(EntryKind.FINISHED) == 1
     assert kinds[-1] is EntryKind.FINISHED
