@@ -137,13 +137,16 @@ def _before_reboot(rollout: Rollout, target: Target, state: HostState, seen: Obs
             rollout, target, state, f"{short(seen.staged)} is staged and is the planned digest"
         )
     current = seen.booted in target.accepted and not renames
-    if seen.rollback_queued and (not untried or current):
+    # In its staging we may have queued it ourselves, to drop what was staged (it toggles).
+    theirs = not untried or (current and state.phase is HostPhase.PENDING)
+    if seen.rollback_queued and theirs:
         return _fail(
             host,
             state,
             HostFault.WRONG_DIGEST,
             "a rollback is queued for the next boot, so a reboot would not boot the update",
         )
+    current = current and not seen.rollback_queued
     if seen.staged is None and current and target.renames:
         return _fail(
             host,

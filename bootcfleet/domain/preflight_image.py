@@ -159,20 +159,37 @@ def staged(case: Case) -> Found:
     if status is None or planned.operation is Operation.REBOOT:
         return
     staged = status.staged
+    booted = case.booted.digest if case.booted else None
+    # Then bootc finds nothing to stage, and leaves what waits.
+    current = bool(
+        planned.pulls
+        and booted is not None
+        and planned.resolved
+        and planned.resolved.accepts(booted)
+        and not renames(planned.operation, status, planned.reference)
+    )
     if staged is not None and not case.staged_already:
         by = f" (staged {case.truth.staged_by.title})" if case.truth.staged_by.title else ""
         back = planned.operation is Operation.ROLLBACK
-        yield Finding(
-            "staged",
-            Severity.CONFIRM if back else Severity.WARN,
-            f"has {entry_title(staged)} staged{by}, which is {'discarded' if back else 'replaced'}",
-        )
+        what = f"has {entry_title(staged)} staged{by}, which"
+        if current and status.rollback is None:
+            yield Finding(
+                "staged",
+                Severity.REFUSE,
+                f"runs already what is planned, and {what} bootc cannot drop without a rollback "
+                "deployment",
+                "drop it there: ostree admin undeploy 0",
+                HostFault.WRONG_DIGEST,
+            )
+        else:
+            yield Finding(
+                "staged",
+                Severity.CONFIRM if back else Severity.WARN,
+                f"{what} is {'discarded' if back or current else 'replaced'}",
+            )
     if not status.rollback_queued or not planned.pulls:
         return
-    booted = case.booted.digest if case.booted else None
-    current = booted is not None and planned.resolved and planned.resolved.accepts(booted)
-    if current and not renames(planned.operation, status, planned.reference):
-        # bootc would find nothing to stage, and leave it queued.
+    if current:
         yield Finding(
             "staged",
             Severity.REFUSE,

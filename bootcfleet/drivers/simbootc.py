@@ -263,14 +263,15 @@ def _upgrade(host: SimHost, options: Mapping[str, str], say: Say) -> Said:
         with host.lock:
             host.cached_update = found
         return Said(f"Update available for: {name}\n{_describe(found)}{_layers(host, found)}")
-    if found.digest == host.booted.image.digest and host.staged is None:
-        return Said(f"No changes in {name} => {found.digest}\nNo update available.\n")
     if host.staged is not None and found.digest == host.staged.image.digest:
         text = "Staged update present, not changed\n"
         held = "--download-only" in options
         if host.hold_staged(held):
             text = _HELD if held else _RELEASED
         return _ready(host, options, text, "Upgrading")
+    if found.digest == host.booted.image.digest:
+        # Also where something else is staged, which stays (its `cli.rs`).
+        return Said(f"No changes in {name} => {found.digest}\nNo update available.\n")
     return _stage(host, options, spec.reference, spec.transport, found, enforced=spec.enforced)
 
 

@@ -12,7 +12,7 @@ from typing import assert_never
 from bootcfleet.domain.abilities import Abilities
 from bootcfleet.domain.action import ActionKind
 from bootcfleet.domain.judgement import OFFLINE, HostReply, Problem, backoff
-from bootcfleet.domain.outcome import explain
+from bootcfleet.domain.outcome import explain, short
 from bootcfleet.domain.reference import ImageRef
 from bootcfleet.domain.rollout import HostPhase, Observation, Operation, Target
 from bootcfleet.domain.rollout_policy import Hook, SoftReboot
@@ -163,6 +163,8 @@ class _Work:
         self._lock()
         abilities, reference = self._abilities, self._target.reference
         on_progress = self._progress if abilities.progress_fd else None
+        if self._target.before in self._target.accepted and not self._target.renames:
+            return self._only_discard()
         switch, follows = None, None
         if self.task.operation is Operation.SWITCH:
             follows = self.bootc.facts().status.followed
@@ -212,7 +214,8 @@ class _Work:
             return HostReply(seen=seen)
         self.bootc.queue_rollback()
         seen = observation(self.bootc.facts())
-        if not seen.rollback_queued and seen.rollback:
+        undone = not seen.rollback_queued and seen.rollback is not None
+        if undone and seen.boot_id == self._expected:
             # One was queued beneath what was staged: bootc took both away (it toggles).
             self.bootc.queue_rollback()
             seen = observation(self.bootc.facts())
@@ -259,15 +262,34 @@ class _Work:
         return free and seen.staged in target.accepted
 
     def _discard(self) -> HostReply:
-        """``bootc rollback`` toggles: once undoes a queued rollback, twice drops what is staged."""
-        seen = observation(self.bootc.facts())
+        """``bootc rollback`` toggles: once undoes a queued rollback, twice drops what is staged.
+
+        Without a rollback slot it cannot, and the composefs backend keeps what is staged; that is
+        for who looks next to judge.
+        """
+        seen, kept = observation(self.bootc.facts()), False
         if not seen.rollback_queued and seen.staged and seen.rollback:
             self.bootc.queue_rollback()
             seen = observation(self.bootc.facts())
-        if seen.rollback_queued:
+            # Beneath what stays staged the rollback is queued all the same.
+            kept = seen.staged is not None
+        if seen.rollback_queued or kept:
             self.bootc.queue_rollback()
             seen = observation(self.bootc.facts())
         return HostReply(seen=seen)
+
+    def _only_discard(self) -> HostReply:
+        """What runs is planned: bootc finds no update for it, and leaves what else is staged."""
+        reply = self._discard()
+        if reply.seen is not None and reply.seen.staged not in {None, *self._target.accepted}:
+            raise HostError(
+                self.name,
+                HostFault.WRONG_DIGEST,
+                f"runs what is planned and has {short(reply.seen.staged)} staged, which bootc "
+                "does not drop",
+                hint="drop it there: ostree admin undeploy 0",
+            )
+        return reply
 
     def _release(self) -> HostReply:
         """Leave nothing of the rollout on the host; what must stay is said in the journal."""

@@ -33,7 +33,7 @@ from bootcfleet.domain.revocation import Revoked
 from bootcfleet.domain.rollout import Operation
 from bootcfleet.domain.rollout_standing import Standing
 from bootcfleet.errors import HostError, HostFault
-from tests.machines import NEW, OLD, OTHER, REFERENCE, Machine
+from tests.machines import BAD, NEW, OLD, OTHER, REFERENCE, Machine
 
 REF = ImageRef.parse(REFERENCE)
 AMD, ARM = Platform("linux", "amd64"), Platform("linux", "arm64")
@@ -231,6 +231,16 @@ CASES: dict[str, tuple[dict[str, Any], Planned, list[tuple[str, Severity, Any, s
         [("usr-unlocked", CONFIRM, None, "lost with the reboot")],
     ),
     "nothing new": ({"status": status(booted=NEW), "usr": "unlocked"}, SWITCH, []),
+    "something else staged, and runs what is planned": (
+        {"status": status(booted=NEW, staged=BAD, rollback=OTHER)},
+        PLANNED,
+        [("staged", WARN, None, "staged, which is discarded")],
+    ),
+    "something else staged, runs what is planned, and no slot to go back to": (
+        {"status": status(booted=NEW, staged=BAD)},
+        PLANNED,
+        [("staged", REFUSE, HostFault.WRONG_DIGEST, "bootc cannot drop without a rollback")],
+    ),
     "a rollback queued, and runs what is planned": (
         {"status": status(booted=NEW, rollback=OTHER, queued=True)},
         PLANNED,

@@ -24,7 +24,8 @@ from bootcfleet.domain.rollout_replay import record_of, replay
 from bootcfleet.drivers import simbootc, simstatus
 from bootcfleet.drivers.ledger import Ledger
 from bootcfleet.drivers.rolloutstore import RolloutStore
-from bootcfleet.errors import HostFault, RolloutHaltedError
+from bootcfleet.drivers.simhost import SimHost
+from bootcfleet.errors import HostError, HostFault, RolloutHaltedError
 from bootcfleet.ops.rollout_run import raise_if_halted, resume_rollout
 from tests.simfleet import (
     BAD,
@@ -316,6 +317,73 @@ def test_a_switch_keeps_the_enforcement_of_signatures(ledger: Ledger) -> None:
     fleet.tags.now["r.example/acme/db:1"] = NEW
     assert fleet.upgrade(ALL_AT_ONCE).outcome == "done"
     assert fleet.sims["asks"].booted.enforced
+
+
+@pytest.mark.parametrize("slot", [OTHER, None])
+def test_what_is_staged_goes_when_the_tag_is_back_at_what_runs(
+    ledger: Ledger, slot: str | None
+) -> None:
+    """bootc says that there is no update, and leaves it for the next boot."""
+    fleet = SimFleet(ledger, ("a",))
+    sim = fleet.sims["a"]
+    sim.stage(REFERENCE, "registry", pulled(NEW))
+    sim.rollback = replace(sim.booted, image=pulled(slot)) if slot else None
+    fleet.tags.now[REFERENCE] = OLD
+    state = fleet.upgrade().state("a")
+    if slot:
+        assert state.phase is HostPhase.UNCHANGED, state.message
+        assert (sim.staged, sim.rollback_queued) == (None, False)
+    else:
+        assert (state.phase, state.fault) == (HostPhase.REFUSED, HostFault.WRONG_DIGEST)
+        assert f"has 1.1 {NEW[7:19]} staged" in state.message
+        assert "bootc cannot drop without a rollback deployment" in state.message
+    assert (booted(fleet, "a"), sim.reboots) == (OLD, 0)
+
+
+def test_what_is_staged_and_cannot_be_dropped_is_said(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bootc's composefs backend keeps it through a rollback."""
+    fleet = SimFleet(ledger, ("a",))
+    sim = fleet.sims["a"]
+    sim.stage(REFERENCE, "registry", pulled(NEW))
+    sim.rollback = replace(sim.booted, image=pulled(OTHER))
+    fleet.tags.now[REFERENCE] = OLD
+    kept, queue = sim.staged, SimHost.queue_rollback
+
+    def keeps(host: SimHost) -> bool | None:
+        queued = queue(host)
+        host.staged = kept
+        return queued
+
+    monkeypatch.setattr(SimHost, "queue_rollback", keeps)
+    state = fleet.upgrade().state("a")
+    assert (state.phase, state.fault) == (HostPhase.FAILED, HostFault.WRONG_DIGEST)
+    assert f"has {NEW[7:19]} staged, which bootc does not drop" in state.message
+    assert (sim.rollback_queued, sim.reboots) == (False, 0)
+
+
+def test_a_crash_while_what_is_staged_is_dropped_leaves_no_rollback_queued(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = SimFleet(ledger, ("a",))
+    sim = fleet.sims["a"]
+    sim.stage(REFERENCE, "registry", pulled(NEW))
+    sim.rollback = replace(sim.booted, image=pulled(OTHER))
+    fleet.tags.now[REFERENCE] = OLD
+    queue, cuts = SimHost.queue_rollback, [1]
+
+    def cut(host: SimHost) -> bool | None:
+        done = queue(host)
+        if cuts:
+            cuts.pop()
+            raise HostError("a", HostFault.CONNECTION_LOST, "cut in the middle")
+        return done
+
+    monkeypatch.setattr(SimHost, "queue_rollback", cut)
+    state = fleet.upgrade().state("a")
+    assert state.phase is HostPhase.UNCHANGED, state.message
+    assert (sim.staged, sim.rollback_queued, sim.reboots) == (None, False, 0)
 
 
 def test_a_rollback_goes_to_the_rollback_slot(ledger: Ledger) -> None:
