@@ -101,7 +101,7 @@ def retry(rollout: Rollout, host: str | None, reason: str) -> NewEntry:
         words = ", ".join(str(one) for one in HostPhase if one in RETRIED)
         raise RequestRefusedError(
             f"{host} did not fail: it is {phase}",
-            hint=f"tried again is what is one of: {words}",
+            hint=f"what can be tried again: hosts that are {words}",
         )
     return NewEntry(EntryKind.RETRY, host, {"reason": reason})
 

@@ -128,11 +128,15 @@ def last_move(ledger: Ledger, host: str, digests: Sequence[str]) -> HostMove | N
     bootc on it.  Raises `FleetError`.
     """
     for entry in reversed(ledger.entries(action="fleet", subject=host)):
-        if not entry.action.endswith(".host") or entry.digests.get("after") not in digests:
+        if not entry.action.endswith(".host") or entry.outcome not in MOVED:
             continue
-        if entry.outcome not in MOVED or entry.digests.get("before") == entry.digests.get("after"):
-            continue  # it was there already: an earlier entry says how
+        after = entry.digests.get("after")
+        if (after and after not in digests) or after == entry.digests.get("before"):
+            continue  # it was there already, or elsewhere: an earlier entry says how
         rollout = entry.details.get("rollout")
         begun = ledger.entries(action=entry.action.removesuffix(".host"), subject=str(rollout))
-        return HostMove(entry, next((one for one in begun if one.outcome == "started"), None))
+        started = next((one for one in begun if one.outcome == "started"), None)
+        # Nobody saw what it booted where it did not come back: it is what was planned for it.
+        if after or (started and not set(digests).isdisjoint(started.digests.values())):
+            return HostMove(entry, started)
     return None

@@ -60,6 +60,9 @@ def test_the_lock_of_a_host_that_never_came_back(rig: Rig) -> None:
     assert said in out
     assert "that rollout has ended (halted)\n  it could not take its lock away; break it: " in out
     assert "break it: bootcfleet fleet unlock --force h2\n" in out
+    # It has booted what was planned, though nobody has seen it.
+    assert run(["why", "h2", "-i", str(rig.lab.inventory_path)]) == 0
+    assert f"fleet.upgrade {rollout} (failed)\n" in rig.capsys.readouterr().out
     # One that is taken up again is at work on its hosts.
     assert run(["rollout", "retry", "h2", "--rollout", rollout, "--yes"]) == 0
     out, _ = rig("upgrade", "--dry-run", ends=1)

@@ -420,7 +420,7 @@ def test_retry(say: Say, bad: Writer, rollouts: Rollouts) -> None:
         1,
         "",
         "error: web2 did not fail: it is updated\n"
-        "hint: tried again is what is one of: rolled-back, failed, refused, skipped\n",
+        "hint: what can be tried again: hosts that are rolled-back, failed, refused, skipped\n",
     )
     assert say("retry", "wbe1", "-y")[::2] == (
         2,

@@ -188,7 +188,7 @@ def test_retry(phase: HostPhase) -> None:
         retry(rollout, "web1", "")
     assert refused(caught) == (
         f"web1 did not fail: it is {phase}",
-        "tried again is what is one of: rolled-back, failed, refused, skipped",
+        "what can be tried again: hosts that are rolled-back, failed, refused, skipped",
     )
     with pytest.raises(FleetError) as caught:
         retry(rollout, None, "")
