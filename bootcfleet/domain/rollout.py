@@ -190,7 +190,7 @@ class Rollout:
     `hosts` are all that take part, `targets` what the plan makes of those that could be asked.
     `resolved` is what each reference was when the plan was made: a host that comes later gets
     the same.  `reference` is where a switch goes.  `unwind`: hosts that were updated go back too.
-    `number` is the newest journal entry that is in it.
+    `opened` is when a retry opened it last.  `number` is the newest journal entry that is in it.
     """
 
     id: str
@@ -204,6 +204,7 @@ class Rollout:
     resolved: Mapping[str, Resolved] = field(default_factory=dict)
     reference: str | None = None
     began: datetime | None = None
+    opened: datetime | None = None
     actor: str = ""
     wave_states: Mapping[int, WaveState] = field(default_factory=dict)
     approved: frozenset[int] = frozenset()

@@ -259,7 +259,7 @@ class _Fold:
         first = first_of(((wave.number, wave.hosts) for wave in self._rollout.waves), back)
         for number, wave in self._waves.items():
             self._move_wave(number, wave_again(number, wave.phase, first), entry)
-        self._change(halted=None, unwind=False, outcome=None)
+        self._change(halted=None, unwind=False, outcome=None, opened=entry.at)
 
     def _move_wave(self, number: int, phase: WavePhase, entry: JournalEntry) -> None:
         if phase is not self._waves[number].phase:

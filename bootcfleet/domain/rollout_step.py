@@ -316,8 +316,8 @@ class _Pass:
         )
 
     def _offline_deadline(self) -> datetime:
-        began = self.rollout.began or self.now
-        return began + _seconds(self.rollout.policy.timeouts.offline)
+        opened = self.rollout.opened or self.rollout.began or self.now
+        return opened + _seconds(self.rollout.policy.timeouts.offline)
 
     def _wake(self, at: datetime) -> None:
         self.wake = at if self.wake is None else min(self.wake, at)

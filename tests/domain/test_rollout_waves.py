@@ -554,6 +554,23 @@ def test_a_retry_takes_up_what_failed_and_goes_on() -> None:
     assert set(phases(done).values()) == {HostPhase.UPDATED}
 
 
+def test_a_retry_opens_the_rollout_for_hosts_that_are_off_as_long_as_its_beginning_did() -> None:
+    done = play(2, RolloutPolicy(timeouts=Timeouts(offline=1800)), fakes=ill("h0"))
+    assert done.run().outcome == "halted"
+    done.hosts["h0"].sick_on = frozenset()
+    done.hosts["h0"].lost = True
+    done.now += timedelta(days=1)
+    done.request(EntryKind.RETRY, reason="")
+    done.released.clear()
+    since = done.now
+    done.on_tick = once(
+        lambda play: play.now >= since + minutes(10),
+        lambda play: setattr(play.hosts["h0"], "lost", False),
+    )
+    assert done.run().outcome == "done"
+    assert set(phases(done).values()) == {HostPhase.UPDATED}
+
+
 def test_no_wave_goes_on_before_a_host_of_it_was_tried_again() -> None:
     policy = waves(WaveRule("first", limit=Limit(2)), WaveRule("rest"))
     done = play(3, policy, fakes=ill("h1"))
