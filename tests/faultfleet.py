@@ -7,7 +7,7 @@ What the laws say of hosts is read from the hosts: their own histories tell when
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from bootcfleet.domain.event import Event
@@ -16,8 +16,8 @@ from bootcfleet.domain.rollout import ENDS, FAILURES, HostPhase, Rollout
 from bootcfleet.domain.rollout_policy import RolloutPolicy
 from bootcfleet.drivers.command import CommandResult, OnLine
 from bootcfleet.drivers.ledger import Ledger
-from bootcfleet.drivers.simhost import LOCK, SimHost
-from bootcfleet.drivers.simrecord import What, away
+from bootcfleet.drivers.simhost import LOCK
+from bootcfleet.drivers.simrecord import HistoryEntry, What, away
 from bootcfleet.drivers.simtimer import SimTimers
 from bootcfleet.errors import HostError, HostFault
 from bootcfleet.ops.fleet import Fleet
@@ -142,13 +142,13 @@ class FaultFleet(SimFleet):
                     timer.cancel()
 
 
-def most_at_once(sims: Collection[SimHost]) -> int:
-    """The most of these hosts that were down or drained at one moment, by their own records."""
+def most_at_once(histories: Iterable[Sequence[HistoryEntry]]) -> int:
+    """The most hosts that were down or drained at one moment, by their own records."""
     marks: list[tuple[float, int]] = []
-    for sim in sims:
-        spans = list(away(sim.history))
+    for history in histories:
+        spans = list(away(history))
         drained: float | None = None
-        for entry in sim.history:
+        for entry in history:
             if entry.what is What.DRAINED and drained is None:
                 drained = entry.monotonic
             elif entry.what is What.UNDRAINED and drained is not None:
@@ -223,11 +223,11 @@ def _budgets(fleet: FaultFleet, policy: RolloutPolicy) -> None:
     }
     if budgets.max_unavailable is not None:
         most = budgets.max_unavailable.at_most(len(fleet.hosts))
-        assert most_at_once(ours.values()) <= most
+        assert most_at_once([sim.history for sim in ours.values()]) <= most
     if budgets.per_group is None:
         return
     for label in budgets.group_by:
         for value in {host.labels[label] for host in fleet.hosts}:
             members = [host.name for host in fleet.hosts if host.labels[label] == value]
             most = budgets.per_group.at_most(len(members))
-            assert most_at_once([ours[n] for n in members if n in ours]) <= most, value
+            assert most_at_once([ours[n].history for n in members if n in ours]) <= most, value
