@@ -17,7 +17,9 @@ from bootcfleet.ops.labservice import LabOptions, serve, start_detached
 def run_up(directory: Path, options: LabOptions, *, detach: bool, output: Output) -> None:
     """Start a lab.  In the foreground it ends by ^C (a clean end: exit code 0) or `lab down`."""
     if detach:
-        found = start_detached(directory, _arguments(directory, options))
+        # Two keys are made for each host: a thousand take a slow machine its time.
+        wait = 60.0 + options.hosts / 10
+        found = start_detached(directory, _arguments(directory, options), wait=wait)
         if output.as_json:
             output.json({"pid": found.pid, "inventory": str(directory / "inventory.yaml")})
         else:

@@ -89,7 +89,7 @@ def refuse_second(directory: Path) -> None:
 
 
 def start_detached(directory: Path, arguments: list[str], *, wait: float = 60.0) -> Running:
-    """Start ``bootcfleet lab up`` in the background and wait until its hosts are up.
+    """Start ``bootcfleet lab up`` in the background; wait (seconds) until its hosts are up.
 
     Raises `FleetError` with the end of its log when it does not come up.
     """
