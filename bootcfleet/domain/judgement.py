@@ -148,11 +148,10 @@ def after_problem(
         HostPhase.STAGING,
         HostPhase.STAGED,
     ):
-        message = f"cannot be reached: {problem.message}"
         again = now + timedelta(seconds=LOOK_AGAIN)
         return HostState(
             HostPhase.DEFERRED,
-            message,
+            problem.message,
             attempted=state.attempted,
             fault=fault,
             not_before=again,

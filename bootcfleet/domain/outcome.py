@@ -150,6 +150,13 @@ def _came_back_neither(
     target: Target, seen: Observation, resolved_now: Collection[str] | None
 ) -> tuple[HostFault, str]:
     """Rebooted, and on something else."""
+    if seen.booted is None:
+        return (
+            HostFault.CAME_BACK_NEITHER,
+            "came back on something that is no image of bootc, neither the planned "
+            f"{planned(target)} nor its old {short(target.before)}: look at its boot order, and at "
+            "`bootc status` there",
+        )
     came = (
         f"came back on {short(seen.booted)}, which is neither the planned {planned(target)} nor "
         f"its old {short(target.before)}"

@@ -73,6 +73,10 @@ CASES = {
     "neither": (
         STAGED, after(OTHER, OLD), NOTHING, None, HostFault.CAME_BACK_NEITHER, "somebody else",
     ),
+    "another system": (
+        STAGED, after(None), NOTHING, {NEW, OWN}, HostFault.CAME_BACK_NEITHER,
+        "came back on something that is no image of bootc, neither the planned ",
+    ),
     "neither, and the tag is where it was": (
         STAGED, after(OTHER, OLD), None, {NEW, OWN}, HostFault.CAME_BACK_NEITHER, "somebody else",
     ),
