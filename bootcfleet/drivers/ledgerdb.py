@@ -80,9 +80,11 @@ class LedgerDb:
         """
         with self.read() as connection:
             # Who only reads need not wait for a turn, however long somebody writes.
-            there = sa.inspect(connection).has_table(schema.name)
-            if there and connection.execute(sa.select(schema.c.version)).scalar() == version:
-                return
+            if sa.inspect(connection).has_table(schema.name):
+                found = connection.execute(sa.select(schema.c.version)).scalar()
+                self._require_known(found, version)
+                if found == version:
+                    return
         with self.write() as connection:
             metadata.create_all(connection)
             found = connection.execute(sa.select(schema.c.version)).scalar()
@@ -90,11 +92,14 @@ class LedgerDb:
                 connection.execute(schema.insert().values(version=version))
                 for statement in triggers[self.engine.dialect.name]:
                     connection.execute(sa.text(statement))
-            elif found > version:
-                raise FleetError(
-                    f"the ledger {self.where} was written by a newer bootcfleet (schema {found})",
-                    hint="upgrade this bootcfleet",
-                )
+            self._require_known(found, version)
+
+    def _require_known(self, found: int | None, version: int) -> None:
+        if found is not None and found > version:
+            raise FleetError(
+                f"the ledger {self.where} was written by a newer bootcfleet (schema {found})",
+                hint="upgrade this bootcfleet",
+            )
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -276,6 +277,18 @@ def test_a_damaged_plan(store: RolloutStore, tmp_path: Path) -> None:
     with pytest.raises(DamagedJournalError, match="its plan cannot be read"):
         store.record(ID)
     assert [record.id for record, _ in store.all()] == [ID]
+
+
+def test_a_newer_schema_is_said_while_its_controller_writes(
+    store: RolloutStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bootcfleet.drivers.ledgerdb._PATIENCE", 0.1)
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+        other.execute("UPDATE rollout_schema SET version = 9")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(FleetError, match=r"a newer bootcfleet \(schema 9\)"):
+            RolloutStore.open_url("sqlite:///ledger.db", base=tmp_path)
+        other.execute("ROLLBACK")
 
 
 def test_a_newer_schema(store: RolloutStore, tmp_path: Path) -> None:
