@@ -77,6 +77,10 @@ def _address(listen: str) -> tuple[str, int]:
         host = host[1:-1]
     elif ":" in host:
         colon = ""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        colon = ""
     if not colon or not host or not 0 <= number <= 65535:
         raise UsageError(
             f"{listen!r} is no address to listen on", hint="write 127.0.0.1:9190 or [::1]:9190"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from bootcfleet.domain.notify import Notice, body_of, wanted
 from bootcfleet.domain.rollout_policy import NotifyForm, NotifyTarget
 from bootcfleet.drivers.webhook import Webhook, WebhookError
-from bootcfleet.errors import FleetError
+from bootcfleet.errors import FleetError, UsageError
 
 #: Notices that wait for one webhook; the oldest goes when there are more.
 MOST = 100
@@ -74,7 +74,13 @@ def _hook(target: NotifyTarget, environ: Mapping[str, str], timeout: float) -> W
         url = environ.get(target.url_env, "")
         if not url:
             raise FleetError(f"the environment variable {target.url_env} is not set")
-    return Webhook(url.strip(), timeout=timeout, token_env=target.token_env or None)
+    try:
+        return Webhook(url.strip(), timeout=timeout, token_env=target.token_env or None)
+    except UsageError as error:
+        if not target.url_env:
+            raise
+        # Of several webhooks nobody would know which one it is.
+        raise FleetError(f"{error.message} into {target.url_env}") from None
 
 
 class _Sender(threading.Thread):

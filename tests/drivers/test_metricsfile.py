@@ -100,7 +100,7 @@ def test_ipv6() -> None:
 @pytest.mark.parametrize(
     "listen",
     ["", "9190", ":9190", "127.0.0.1", "127.0.0.1:", "a:b", "127.0.0.1:65536", "127.0.0.1:-1",
-     "::1:9190", "h:²"],
+     "::1:9190", "h:²", "ä..b:9190"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(listen: str) -> None:
     with pytest.raises(UsageError, match="is no address"):

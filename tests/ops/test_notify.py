@@ -196,6 +196,16 @@ def test_an_address_that_is_none_is_said_at_the_start(
     assert len(chat.bodies) == 1
 
 
+def test_of_several_webhooks_it_is_said_which_has_no_address(
+    chat: Chat, problems: list[str]
+) -> None:
+    targets = [NotifyTarget(url_env=name) for name in ("ONE", "TWO")]
+    Notifier(targets, {"ONE": chat.url, "TWO": f"chat/{SECRET}"}, problems.append).close(5)
+    assert problems == [
+        "nobody is told by a webhook: the webhook is no address: write https://HOST/PATH into TWO"
+    ]
+
+
 def test_a_token_that_is_no_header_is_not_shown(
     chat: Chat, start: Any, problems: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
