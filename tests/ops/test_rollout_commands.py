@@ -84,6 +84,6 @@ def test_no_command_is_sent_without_need(ledger: Ledger, operation: Operation, m
         assert fleet.run(fleet.plan(POLICY, operation)).outcome == "done"
     assert len(fleet.asked) <= most, fleet.asked
     told = Counter(fleet.asked)
-    # Before its reboot and after it a host is looked at in the same boot as it was locked in.
+    # When it is staged, right before its reboot, and after it.
     assert told["preflight"] == told["reboot"] == told["lock release"] == 1
     assert told["facts"] >= 3
