@@ -8,6 +8,7 @@ moment that is compared (field note *SSH fan-out*).
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import threading
@@ -30,6 +31,11 @@ class FleetPacketizer(Packetizer):
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)
         self._limit: float | None = None
+
+    def close(self) -> None:
+        """Close the socket; a channel of a jump host that is gone has nobody to tell."""
+        with contextlib.suppress(OSError, EOFError):
+            super().close()
 
     def start_handshake(self, timeout: float) -> None:
         """Begin the time limit (seconds) of the handshake."""

@@ -84,8 +84,10 @@ class FleetTransport(paramiko.Transport):
         """Close at once: the reading thread sleeps in the socket and is woken by its end."""
         with contextlib.suppress(OSError, AttributeError, EOFError):
             self.sock.shutdown(socket.SHUT_RDWR)
-        super().close()
-        with contextlib.suppress(OSError):
+        # What lies over a jump host says goodbye to it, and it may be gone.
+        with contextlib.suppress(OSError, EOFError):
+            super().close()
+        with contextlib.suppress(OSError, EOFError):
             self.sock.close()
 
     def get_exception(self) -> Exception | None:

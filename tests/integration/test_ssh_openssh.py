@@ -19,6 +19,7 @@ from bootcfleet.domain.inventory import Connection, Host
 from bootcfleet.drivers.checkprobe import PROGRAM
 from bootcfleet.drivers.command import CommandResult
 from bootcfleet.drivers.ssh import SshExecutor, SshShared
+from bootcfleet.drivers.sshpump import PumpedTransport
 from bootcfleet.errors import HostError, HostFault, UsageError
 from bootcfleet.ops.connect import over_ssh
 from tests.integration.opensshd import Sshd, keygen, sign
@@ -575,6 +576,31 @@ def test_a_closed_fleet_leaves_no_jump_host(world: World, tmp_path: Path) -> Non
             while first.log.count("Closing connection to") < look and time.monotonic() < deadline:
                 time.sleep(0.05)
             assert first.log.count("Closing connection to") == look
+
+
+def test_a_jump_host_that_is_gone_before_what_lies_behind_it(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    with start(tmp_path / "first", "127.0.21.9") as first:
+        first.authorize(world.key.with_suffix(".pub"))
+        world.know(first.known_hosts() + world.server.known_hosts())
+        world.config("Host *\n IdentityFile ~/key\n")
+        jump = f"{world.account.name}@{first.address}:{first.port}"
+        executor = world.executor(proxy_jump=jump)
+        assert executor.run(["true"]).ok
+        behind = executor._transport
+        assert behind is not None
+
+        def gone(_: object, __: object) -> None:
+            raise EOFError
+
+        monkeypatch.setattr(PumpedTransport, "_send_user_message", gone)
+        executor.close()
+        behind.join(60)
+        assert not behind.is_alive()
+    assert not raised
 
 
 def test_jumps_in_a_circle(world: World) -> None:
