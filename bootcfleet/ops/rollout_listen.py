@@ -6,6 +6,7 @@ rollout up or end it: what fails is an event ``notify.failed`` and a note.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -138,7 +139,10 @@ class _Listeners:
         with self._lock:
             self._unwritten.append(message)
         self._write_notes()
-        self._emit(Event("notify.failed", "", message, {"rollout": self._tally.rollout}))
+        # That nobody hears it is for the controller to find out: here it would end a thread that
+        # has more to do. ^C comes to the main thread.
+        with contextlib.suppress(Exception, KeyboardInterrupt):
+            self._emit(Event("notify.failed", "", message, {"rollout": self._tally.rollout}))
 
     def _write_notes(self) -> None:
         """Write down what could not be yet: before the start there is no journal."""

@@ -91,6 +91,33 @@ def test_what_fails_is_an_event_and_a_note_and_never_the_rollout(tmp_path: Path)
     assert kinds.count("rollout.finished") == 1
 
 
+def test_a_failure_that_nobody_hears_is_a_note_and_ends_no_thread(tmp_path: Path) -> None:
+    """The reader of the output is gone, and the folder of the metrics as well."""
+    notes: list[str] = []
+    file = tmp_path / "folder" / "rollout.prom"
+    file.parent.mkdir()
+
+    def unheard(event: Event) -> None:
+        if event.kind == "notify.failed":
+            raise KeyboardInterrupt("nobody reads its output any more")
+
+    targets = (NotifyTarget(url_env="MISSING"),)
+    with listening(
+        unheard, JournalEvents(plan([["a"]])).all([]), targets=targets, metrics=Metrics(file),
+        note=notes.append, environ={},
+    ) as emit:  # fmt: skip
+        until(file.exists)
+        shutil.rmtree(file.parent)
+        file.parent.write_text("a file in its place")
+        emit(Event("host.failed", "a", "failed: x", {"wave": 1}))
+        until(lambda: len(notes) == 2)
+        file.parent.unlink()
+        emit(Event("rollout.finished", "", "done", {"outcome": "done"}))
+    assert "MISSING is not set" in notes[0]
+    assert str(file) in notes[1]
+    assert "bootcfleet_rollout_finished" in file.read_text()
+
+
 @pytest.mark.parametrize("error", [FleetError("busy"), RuntimeError("surprise")])
 def test_a_note_that_cannot_be_written_is_kept_until_the_start(error: Exception) -> None:
     notes: list[str] = []
