@@ -310,6 +310,9 @@ class Tally:
         data = event.data
         if isinstance(whole := data.get("waits"), Mapping):
             self.waits = {str(what): str(why) for what, why in whole.items()}
+        elif not event.message and (what := data.get("what")):
+            # Windows and approvals are waited for as before.
+            self.waits.pop(str(what), None)
         elif not event.message:
             self.waits.clear()
         else:

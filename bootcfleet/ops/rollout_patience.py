@@ -90,7 +90,7 @@ class PatientBook:
                 pause = min(2 * pause, 10.0)
                 continue
             if again:
-                self._say("", "")
+                self._say("the ledger", "")
             return made
 
     def _keep(self) -> None:
@@ -117,6 +117,6 @@ class PatientBook:
         return entries
 
     def _say(self, what: str, why: str) -> None:
-        message = f"{what}: {why}" if what else ""
+        message = f"{what}: {why}" if why else ""
         data = {"rollout": self._book.rollout_id, "what": what, "why": why}
         self._emit(Event("rollout.waiting", "", message, data))

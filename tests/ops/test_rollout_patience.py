@@ -12,6 +12,7 @@ from bootcfleet.domain.event import Event
 from bootcfleet.domain.rollout import HostPhase, HostState
 from bootcfleet.domain.rollout_journal import EntryKind, NewEntry
 from bootcfleet.domain.rollout_replay import host_entry
+from bootcfleet.domain.rollout_tally import Tally
 from bootcfleet.drivers.rolloutstore import RolloutTakenError
 from bootcfleet.errors import FleetError
 from bootcfleet.ops.rollout_book import HostEnd, LedgerBook
@@ -128,6 +129,11 @@ def test_what_is_written_is_there_once(rig: Rig, trouble: list[str]) -> None:
     assert (made.number, made.host) == (2, "web1")
     assert rig.kinds == ["started", "host"]
     assert rig.audited == 1
+    tally = Tally(waits={"reboots": "no window is open"})
+    for event in rig.events:
+        assert event.data["rollout"] == rig.rollout.id
+        tally.take(event, 1.0)
+    assert tally.waits == {"reboots": "no window is open"}
     said = [event.message for event in rig.events]
     waited = ["the ledger: the ledger cannot be used: the server is away; nothing is begun until "
               "it is back", ""]  # fmt: skip
