@@ -96,7 +96,13 @@ def going_back(state: HostState, why: str) -> HostState:
 
 
 def given_up(state: HostState, why: str) -> HostState:
-    """The state of a host that is left as it was before its reboot, because the rollout halted."""
+    """The state of a host that is left as it was before its reboot, because the rollout halted.
+
+    One that was not well when it was retried is not given its work back unseen.
+    """
+    if state.drained and state.down:
+        left = replace(state, phase=HostPhase.SKIPPED, fault=None, tries=0, not_before=None)
+        return replace(left, message=f"{why}; it is left drained")
     return ended(replace(state, fault=None), HostPhase.SKIPPED, why)
 
 

@@ -11,7 +11,14 @@ from typing import Any
 from bootcfleet.domain.action import Action, ActionKind
 from bootcfleet.domain.decision import ended, judge_checks, sick, undrained
 from bootcfleet.domain.hostevidence import HostEvidence
-from bootcfleet.domain.rollout import HostPhase, HostState, Observation, Rollout, Target
+from bootcfleet.domain.rollout import (
+    HostPhase,
+    HostState,
+    Observation,
+    Operation,
+    Rollout,
+    Target,
+)
 from bootcfleet.domain.rollout_journal import EntryKind, NewEntry
 from bootcfleet.domain.rollout_policy import Retries
 from bootcfleet.domain.rollout_replay import host_entry, target_entry
@@ -66,7 +73,7 @@ def judge(rollout: Rollout, action: Action, reply: HostReply, now: datetime) -> 
             why = reply.problem.message if reply.problem else "nothing was found out"
             body = HostEvidence(host, notes=(why,)).to_json()
         return [*entries, NewEntry(EntryKind.EVIDENCE, host, dict(body))]
-    if reply.target is not None:
+    if reply.target is not None and not _to_be_checked(rollout, action.host, state, reply):
         entries.append(target_entry(reply.target))
     after = _after(rollout, action, state, reply, now)
     if after != state:
@@ -82,6 +89,10 @@ def _after(
     well = replace(state, tries=0, not_before=None)
     match action.kind:
         case ActionKind.PLAN:
+            if _to_be_checked(rollout, action.host, state, reply):
+                return HostState(
+                    HostPhase.CHECKING, "was not well with it", drained=state.drained, down=True
+                )
             if reply.state is not None:
                 return (
                     reply.state
@@ -120,6 +131,21 @@ def _after(
             return looked
         case _:
             return well
+
+
+def _to_be_checked(rollout: Rollout, host: str, state: HostState, reply: HostReply) -> bool:
+    """Whether a retried host runs what it was made to boot, and was not well with it.
+
+    A rollback that was planned anew would be forward, to what it has just left.
+    """
+    target, seen = rollout.targets.get(host), reply.seen
+    if target is None or seen is None or not state.down:
+        return False
+    if reply.state is None:
+        done = rollout.operation is Operation.ROLLBACK
+    else:
+        done = reply.state.phase is HostPhase.UNCHANGED
+    return done and seen.boot_id != target.boot_id and seen.booted in target.accepted
 
 
 def after_problem(

@@ -250,7 +250,7 @@ class _Fold:
                 back.add(name)
             if taken_up(state.phase, state.fault, asked=entry.host in ("", name)):
                 self._states[name] = HostState(
-                    HostPhase.DEFERRED, "to be tried again", down=state.down
+                    HostPhase.DEFERRED, "to be tried again", down=state.down, drained=state.drained
                 )
                 self._evidence.pop(name, None)
             elif state.phase is HostPhase.UPDATED and state.fault is not None:

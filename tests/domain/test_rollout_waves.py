@@ -22,6 +22,7 @@ from bootcfleet.domain.rollout_policy import (
     Hook,
     HookKind,
     MetricGate,
+    OnFailure,
     OnHalt,
     RolloutPolicy,
     Timeouts,
@@ -569,6 +570,40 @@ def test_a_retry_opens_the_rollout_for_hosts_that_are_off_as_long_as_its_beginni
     )
     assert done.run().outcome == "done"
     assert set(phases(done).values()) == {HostPhase.UPDATED}
+
+
+@pytest.mark.parametrize("healed", [True, False])
+def test_a_host_that_was_left_drained_gets_its_work_back_after_a_retry_that_finds_it_well(
+    healed: bool,
+) -> None:
+    """It runs the planned image already, and was not well with it."""
+    policy = RolloutPolicy(on_failure=OnFailure.LEAVE, drain=(HOOK,), undrain=(HOOK,))
+    done = play(2, policy, fakes=ill("h0"))
+    assert done.run().outcome == "halted"
+    assert done.hosts["h0"].drained
+    if healed:
+        done.hosts["h0"].sick_on = frozenset()
+    done.request(EntryKind.RETRY, reason="")
+    done.released.clear()
+    end = done.run()
+    assert end.outcome == ("done" if healed else "halted")
+    assert phase(done, "h0") is (HostPhase.UPDATED if healed else HostPhase.FAILED)
+    assert done.hosts["h0"].drained is not healed
+    assert end.state("h0").drained is not healed
+    assert done.hosts["h0"].boots == 1
+
+
+def test_a_host_that_was_left_drained_stays_so_when_it_is_not_asked_again() -> None:
+    policy = RolloutPolicy(on_failure=OnFailure.LEAVE, drain=(HOOK,), undrain=(HOOK,))
+    done = play(2, policy, fakes=ill("h0"))
+    assert done.run().outcome == "halted"
+    done.request(EntryKind.RETRY, reason="")
+    done.request(EntryKind.ABORTED, reason="no", unwind=False)
+    done.released.clear()
+    end = done.run()
+    assert phase(done, "h0") is HostPhase.SKIPPED
+    assert done.hosts["h0"].drained
+    assert end.state("h0").message.endswith("; it is left drained")
 
 
 def test_no_wave_goes_on_before_a_host_of_it_was_tried_again() -> None:

@@ -16,7 +16,7 @@ from bootcfleet.domain import rollout_request
 from bootcfleet.domain.action import ActionKind, Step, World
 from bootcfleet.domain.faults import FaultSpec
 from bootcfleet.domain.limit import Limit
-from bootcfleet.domain.rollout import HostPhase, Rollout
+from bootcfleet.domain.rollout import HostPhase, Operation, Rollout
 from bootcfleet.domain.rollout_journal import EntryKind, NewEntry
 from bootcfleet.domain.rollout_policy import Budgets, RolloutPolicy, WaveRule
 from bootcfleet.domain.rollout_step import next_actions
@@ -73,13 +73,13 @@ class Under:
         raise AssertionError(f"{kind} of {hosts} never came")
 
 
-def ask(fleet: SimFleet, make: Callable[[Rollout], NewEntry]) -> None:
+def ask(fleet: SimFleet, make: Callable[[Rollout], NewEntry], name: str = "r1") -> None:
     """As another process does: by the ledger alone."""
     base = Path(fleet.ledger.db.where).parent
     with closing(Ledger.open("sqlite:///ledger.db", base=base)) as ledger:
         store = RolloutStore.open(ledger.db)
         rollouts = Rollouts(ledger, store, recorder_into(ledger, None), "ann@there")
-        request(rollouts, look(rollouts, "r1"), make)
+        request(rollouts, look(rollouts, name), make)
 
 
 def downs(fleet: SimFleet, name: str) -> list[float]:
@@ -132,6 +132,23 @@ def test_a_retry_just_before_the_end_is_not_lost(
     kinds = [entry.kind for entry in RolloutStore.open(ledger.db).entries("r1")]
     assert kinds.count(EntryKind.FINISHED) == 1
     assert kinds[-1] is EntryKind.FINISHED
+
+
+def test_a_retry_of_a_rollback_never_goes_forward(ledger: Ledger) -> None:
+    """It was rolled back, and not well; its rollback slot is what it has just left."""
+    fleet = SimFleet(ledger, ("a",))
+    assert fleet.upgrade().outcome == "done"
+    sim = fleet.sims["a"]
+    assert sim.rollback is not None
+    well = sim.rollback
+    sim.rollback = replace(well, image=replace(well.image, healthy=False))
+    halted = fleet.run(fleet.plan(operation=Operation.ROLLBACK))
+    assert halted.state("a").phase is HostPhase.FAILED
+    sim.booted = well
+    ask(fleet, lambda rollout: rollout_request.retry(rollout, "a", "mended"), "r2")
+    end = resume_rollout("r2", lambda _: fleet.workers(), fleet.office)
+    assert fleet.phases(end) == {"a": HostPhase.UPDATED}
+    assert (sim.reboots, str(sim.booted.image.digest)) == (2, OLD)
 
 
 def test_a_pause_keeps_what_is_staged_from_its_reboot(ledger: Ledger) -> None:
