@@ -27,6 +27,10 @@ from tests.rolloutmaker import Writer
 CREATED = datetime(2026, 11, 1, tzinfo=UTC)
 
 
+#: Between the first two hosts and the others, so that they are not over before a slow test asks.
+BAKE = ("--bake", "8s")
+
+
 @dataclass
 class Rig:
     """A lab of four hosts with an update to take, and commands in processes of their own."""
@@ -60,9 +64,9 @@ class Rig:
             process.kill()
             process.communicate()
 
-    def begin(self) -> list[str]:
+    def begin(self, *more: str) -> list[str]:
         inventory = str(self.lab.inventory_path)
-        return ["fleet", "upgrade", "-i", inventory, "--yes", "--batch", "2"]
+        return ["fleet", "upgrade", "-i", inventory, "--yes", "--batch", "2", *more]
 
     def say(self, *words: str) -> tuple[int, str, str]:
         self.capsys.readouterr()
@@ -147,7 +151,7 @@ def test_after_kill_9(rig: Rig, phase: str) -> None:
 
 
 def test_a_pause_and_on_again(rig: Rig) -> None:
-    with rig.controller(*rig.begin()) as controller:
+    with rig.controller(*rig.begin(*BAKE)) as controller:
         wait_until(lambda: "updated" in rig.phases())
         assert rig.say("pause", "-m", "lunch")[0] == 0
         wait_until(lambda: rig.state == "paused")
@@ -182,7 +186,7 @@ def test_after_an_interrupt_and_a_pause(rig: Rig, number: signal.Signals) -> Non
 
     It was paused, and goes on when it is taken up.
     """
-    with rig.controller(*rig.begin()) as controller:
+    with rig.controller(*rig.begin(*BAKE)) as controller:
         wait_until(lambda: "updated" in rig.phases())
         rig.say("pause")
         controller.send_signal(number)
@@ -205,7 +209,7 @@ def test_addresses_of_another_inventory(rig: Rig, tmp_path: Path) -> None:
     text = rig.lab.inventory_path.read_text()
     away.write_text(text.replace("127.0.0.1", "127.0.0.9"))
     assert away.read_text() != text
-    with rig.controller(*rig.begin()) as controller:
+    with rig.controller(*rig.begin(*BAKE)) as controller:
         wait_until(lambda: "updated" in rig.phases())
         controller.kill()
     wait_until(lambda: rig.state == "left-behind")
