@@ -16,12 +16,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from bootcfleet import __version__
 from bootcfleet.domain.plaintext import harmless
-from bootcfleet.errors import ExitCode, FleetError
+from bootcfleet.errors import ExitCode, FleetError, InterruptedRunError
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,22 @@ COMMANDS: dict[str, Command] = {
 }
 
 
+class _Program(TyperGroup):
+    """All commands; ^C comes out of them as what is said of it."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            # typer would make it an exit without a word.
+            raise InterruptedRunError("interrupted") from error
+
+
 def build_app(wanted: str | None = None) -> typer.Typer:
     """The typer application with the `wanted` command loaded, or all of them for None."""
     app = typer.Typer(
         name="bootcfleet",
+        cls=_Program,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -115,12 +129,8 @@ def run(argv: Sequence[str]) -> int:
         report(error, as_json="--json" in words)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
+        report(InterruptedRunError("interrupted"), as_json="--json" in words)
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe went away (`| head`): not an error, and nothing more to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
     except OSError as error:
         refused = _refused(error)
         if refused is None:

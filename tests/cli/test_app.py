@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -68,6 +69,36 @@ def test_streams_that_are_closed(tmp_path: Path, words: str, closed: str, code: 
     )
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", ["fleet status", "fleet exec --yes -- true", "fleet facts --json"]
+)
+def test_control_c_says_so(tmp_path: Path, words: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        port = mute.getsockname()[1]
+        inventory = tmp_path / "inventory.yaml"
+        inventory.write_text(
+            f"version: 1\nhosts:\n  h1: {{connection: {{address: 127.0.0.1, port: {port}}}}}\n"
+        )
+        name, command, *more = words.split()
+        process = subprocess.Popen(
+            [*PROGRAM, name, command, "-i", str(inventory), *more],
+            env=os.environ | {"XDG_STATE_HOME": str(tmp_path)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            # It waits for a greeting from now on.
+            with mute.accept()[0]:
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130, out + err
+    if "--json" in words:
+        assert json.loads(err)["error"]["exit_code"] == 130
+    else:
+        assert (out, err) == ("", "error: interrupted\n")
 
 
 def test_control_c_in_a_rollout(tmp_path: Path) -> None:
