@@ -161,12 +161,14 @@ class Seen:
     """What was just seen.
 
     `stands` is of every channel that was begun, by index; `looks` of the sampled hosts of the
-    current channel; `gates` are the answers of its gates, those that are asked now.
+    current channel; `gates` are the answers of its gates, those that are asked now.  `trouble` is,
+    once it has halted, why a channel could not be looked at or put back this time.
     """
 
     stands: Mapping[int, Stand] = field(default_factory=dict)
     looks: Mapping[str, Look] = field(default_factory=dict)
     gates: tuple[GateResult, ...] = ()
+    trouble: Mapping[int, str] = field(default_factory=dict)
 
 
 class StepKind(StrEnum):
@@ -227,12 +229,19 @@ def next_pull_step(state: PullState, seen: Seen, now: datetime) -> PullStep:
 
 
 def _back(state: PullState, seen: Seen) -> PullStep:
-    """The channels that this rollout moved go back, the newest first; what others moved stays."""
+    """The channels that this rollout moved go back, the newest first; what others moved stays.
+
+    One that cannot go back now keeps none of the others, and the rollout open.
+    """
+    stuck: int | None = None
     for index in reversed(range(len(state.channels))):
         channel = state.channels[index]
         if not channel.moved or channel.left is not None:
             continue
         name = state.plan.channels[index].name
+        if index in seen.trouble:
+            stuck = index
+            continue
         stand = seen.stands.get(index)
         if stand is Stand.OURS and channel.before is None:
             reason = f"{name} had no digest before, and stays where it is"
@@ -242,6 +251,10 @@ def _back(state: PullState, seen: Seen) -> PullStep:
         if stand is Stand.ELSEWHERE:
             reason = f"somebody else moved {name} meanwhile: it is left as it is"
             return PullStep(StepKind.LEAVE, index, reason)
+    if stuck is not None:
+        name = state.plan.channels[stuck].name
+        reason = f"{name} is not back yet, and tried again: {seen.trouble[stuck]}"
+        return PullStep(StepKind.WAIT, stuck, reason)
     return PullStep(StepKind.FINISH, reason="aborted" if state.aborted else "halted")
 
 

@@ -14,6 +14,7 @@ from bootcfleet.domain.pull_sample import Look
 from bootcfleet.domain.rollout_journal import WavePhase
 from bootcfleet.domain.rollout_policy import MetricGate
 from bootcfleet.drivers.rolloutstore import RolloutStore
+from bootcfleet.errors import FleetError
 from bootcfleet.ops.channel import Channels
 from bootcfleet.ops.pull_plan import promotion
 from bootcfleet.ops.pull_sample import Connect, look_at
@@ -40,17 +41,25 @@ def look(tools: PullTools, state: PullState, before: Mapping[str, Look]) -> Seen
     """Where the channels stand, what the sampled hosts say, what the gates say.
 
     `before` is what the last look at the sampled hosts brought.  Raises `FleetError` when the
-    registry does not answer; a host that does not is a part of the answer.
+    registry does not answer; a host that does not is a part of the answer, and so is a channel
+    once they are to go back.
     """
     plan = state.plan
-    stands = {
-        index: _stand(tools, plan, index, channel)
-        for index, channel in enumerate(state.channels)
-        if channel.began is not None
-    }
-    index = state.current
-    if index is None or state.halted or state.aborted:
-        return Seen(stands)
+    stands: dict[int, Stand] = {}
+    trouble: dict[int, str] = {}
+    for index, channel in enumerate(state.channels):
+        if channel.began is None:
+            continue
+        try:
+            stands[index] = _stand(tools, plan, index, channel)
+        except FleetError as error:
+            if state.halted is None:
+                raise
+            trouble[index] = error.message
+    current = state.current
+    if current is None or state.halted or state.aborted:
+        return Seen(stands, trouble=trouble)
+    index = current
     channel, rule = state.channels[index], plan.channels[index]
     gates: list[GateResult] = []
     if stands.get(index) is Stand.OURS:

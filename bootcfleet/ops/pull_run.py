@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,6 +53,8 @@ class PullRun:
     plan: PullPlan
     held: Hold
     looks: dict[str, Look] = field(default_factory=dict)
+    #: Channels that could not be put back in this round, and why.
+    stuck: dict[int, str] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)
     said: str = ""
     started: int | None = None
@@ -133,6 +135,7 @@ class PullRun:
         if self._asked():
             return False
         now = channels.clock()
+        seen = replace(seen, trouble={**seen.trouble, **self.stuck})
         step = next_pull_step(state, seen, now)
         self._note(step)
         match step.kind:
@@ -239,6 +242,10 @@ class PullRun:
             said = "; ".join([error.message, *error.details])
             self._leave(step, f"{name} could not be put back: {said}")
             return
+        except FleetError as error:
+            # The others go back before this one is tried again.
+            self.stuck[index] = error.message
+            return
         message = f"{name} is back at {before}"
         body = {"kind": "put-back", "wave": index + 1, "message": message, "digest": before}
         self._append(NewEntry(EntryKind.NOTE, body=body))
@@ -274,6 +281,7 @@ class PullRun:
 
     def _wait(self, state: PullState, step: PullStep, now: datetime) -> None:
         index = _index(step)
+        self.stuck.clear()
         if step.reason != self.said:
             self.said = step.reason
             if step.waiting and state.channels[index].began is None:
@@ -281,6 +289,8 @@ class PullRun:
             kind = "wave.waiting" if step.waiting else "wave.sample"
             if step.reason == state.paused:
                 kind = "rollout.paused"
+            if state.halted is not None:
+                kind = "rollout.retry"
             self._say(kind, step.reason, "", index)
         seconds = self.plan.policy.poll
         if step.due is not None:

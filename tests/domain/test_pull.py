@@ -217,6 +217,23 @@ def test_back_newest_first_and_not_what_others_moved() -> None:
     assert step(theirs, stands=OURS)[0] is StepKind.FINISH
 
 
+def test_a_channel_that_cannot_go_back_now_keeps_none_of_the_others() -> None:
+    entries = [RUNNING, wave(1, "done"), wave(2, "running"), entry(EntryKind.HALTED, reason="bad")]
+    state = replay(plan(), entries)
+    away = {1: "r.example.com does not answer"}
+    assert step(state, stands=OURS, trouble=away)[:2] == (StepKind.PUT_BACK, 0)
+    # It may be one that was looked at well, and then could not be moved.
+    both = {0: Stand.BACK, 1: Stand.OURS}
+    assert step(state, stands=both, trouble=away) == (
+        StepKind.WAIT,
+        1,
+        "prod is not back yet, and tried again: r.example.com does not answer",
+    )
+    # One that is not ours to put back is not waited for.
+    theirs = replay(plan(), [RUNNING, wave(2, "running", number=None), entries[-1]])
+    assert step(theirs, stands={0: Stand.BACK}, trouble=away)[0] is StepKind.FINISH
+
+
 LEFT = {"kind": "left", "wave": 2, "message": "theirs"}
 BEGAN = ChannelState(WavePhase.RUNNING, NOW, 7, OLD)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bootcfleet.domain.event import Event
 from bootcfleet.domain.gate import GateResult
 from bootcfleet.domain.inventory import Host
 from bootcfleet.domain.limit import Limit
@@ -18,6 +19,7 @@ from bootcfleet.domain.rollout_journal import EntryKind, NewEntry
 from bootcfleet.domain.rollout_policy import MetricGate
 from bootcfleet.drivers.labregistry import LabRegistry
 from bootcfleet.drivers.ledgerdb import LedgerDb
+from bootcfleet.drivers.registryhttp import Answer, Endpoint, RegistryError, RegistryHttp, Request
 from bootcfleet.errors import ChecksFailedError, FleetError, UsageError
 from bootcfleet.ops import pull_run, rollout_pull
 from bootcfleet.ops.fleet import Fleet
@@ -135,6 +137,48 @@ def test_a_failure_later_takes_every_channel_back_newest_first(fleet: PullFleet)
         (start, end_entry) = tools.channels.ledger.entries(action="fleet.pull")
         assert (start.outcome, end_entry.outcome) == ("started", "halted")
         assert resume_pull(tools, tools.store.record(ID)).outcome == "halted"
+
+
+@pytest.mark.parametrize("methods", [("HEAD", "GET", "PUT"), ("PUT",)])
+def test_a_channel_that_cannot_go_back_is_tried_until_it_does(
+    fleet: PullFleet, monkeypatch: pytest.MonkeyPatch, methods: tuple[str, ...]
+) -> None:
+    """However long that takes; the others go back meanwhile."""
+    send, sleep, away, looks = RegistryHttp.send, fleet.sleep, [False], [0]
+
+    def refuse(http: RegistryHttp, endpoint: Endpoint, request: Request) -> Answer:
+        if away[0] and request.method in methods and request.path.endswith("/manifests/prod"):
+            raise RegistryError("r.example.com does not answer")
+        return send(http, endpoint, request)
+
+    def wait(seconds: float) -> None:
+        sleep(seconds)
+        looks[0] += away[0]
+        if looks[0] == 15:
+            away[0], fleet.frozen = False, False
+            assert fleet.tags() == ["1", "1", "2"]
+
+    def halt(event: Event) -> None:
+        fleet.project.events.append(event)
+        if event.kind == "rollout.halted":
+            away[0] = fleet.frozen = True
+
+    monkeypatch.setattr(RegistryHttp, "send", refuse)
+    monkeypatch.setattr(fleet, "sleep", wait)
+    with fleet.tools() as tools:
+        plan = fleet.plan(tools)
+        for host, machine in fleet.machines.items():
+            if host.startswith("prod-h"):
+                machine.sick_on = frozenset({plan.digest})
+        watched = replace(tools, channels=replace(tools.channels, emit=halt))
+        assert start_pull(watched, plan).outcome == "halted"
+    assert looks[0] == 15
+    assert fleet.tags() == ["1", "1", "1"]
+    assert [fleet.history(name) for name in NAMES] == [["1", "2", "1"]] * 3
+    retries = [event for event in fleet.project.events if event.kind == "rollout.retry"]
+    assert [(event.message, event.data["wave"]) for event in retries] == [
+        ("prod is not back yet, and tried again: r.example.com does not answer", 3)
+    ]
 
 
 def test_hosts_that_cannot_be_asked_before_are_replaced(fleet: PullFleet) -> None:
