@@ -174,7 +174,11 @@ class SshShared:
         for family, kind, protocol, _, address in socket.getaddrinfo(
             target.address, target.port, type=socket.SOCK_STREAM
         ):
-            sock = socket.socket(family, kind, protocol)
+            try:
+                sock = socket.socket(family, kind, protocol)
+            except OSError as error:
+                problem = error  # a kernel without IPv6
+                continue
             with self._lock:
                 self._making.add(sock)
             try:

@@ -651,6 +651,30 @@ def test_unreachable(world: World) -> None:
     assert "resolved" in unknown.message
 
 
+def test_the_first_address_that_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a name with an IPv6 address where the kernel has none, and one where nobody listens."""
+    there = (world.server.address, world.server.port)
+    with socket.socket() as closed:
+        closed.bind(("127.0.21.9", 0))
+        unknown = next(family for family in range(200, 256) if not supported(family))
+        answers: list[tuple[int, object]] = [
+            (unknown, there),
+            (socket.AF_INET, closed.getsockname()),
+            (socket.AF_INET, there),
+        ]
+        found = [(family, socket.SOCK_STREAM, 0, "", address) for family, address in answers]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_words, **_more: found)
+        assert world.executor().run(["echo", "there"]).stdout == "there\n"
+
+
+def supported(family: int) -> bool:
+    try:
+        socket.socket(family, socket.SOCK_STREAM).close()
+    except OSError:
+        return False
+    return True
+
+
 # Loss
 
 
