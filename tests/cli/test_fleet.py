@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,22 +66,15 @@ class Rig:
 
 
 @pytest.fixture
-def rig(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Rig]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with Lab(tmp_path / "lab") as lab:
-        lab.start_registry()
-        rig = Rig(lab, capsys)
-        rig.publish("1.0")
-        hosts = [
-            LabHost(f"h{n}", rig.image, {"role": "web", "site": site}, ("web",))
-            for n, site in enumerate(("ams", "ams", "fra"), 1)
-        ]
-        lab.start_hosts(hosts, image=rig.image, boot_seconds=0.2)
-        yield rig
+def rig(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Rig:
+    rig = Rig(lab, capsys)
+    rig.publish("1.0")
+    hosts = [
+        LabHost(f"h{n}", rig.image, {"role": "web", "site": site}, ("web",))
+        for n, site in enumerate(("ams", "ams", "fra"), 1)
+    ]
+    lab.start_hosts(hosts, image=rig.image, boot_seconds=0.2)
+    return rig
 
 
 def test_status_as_a_table(rig: Rig) -> None:

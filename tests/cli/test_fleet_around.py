@@ -37,52 +37,47 @@ class Outside:
 
 
 @pytest.fixture
-def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outside]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with Lab(tmp_path / "lab") as lab:
-        lab.start_registry()
-        made = Outside(lab)
-        publish(lab, "1.0")
-        image = f"{lab.registry_address}/acme/web:prod"
-        hosts = [LabHost(f"h{n}", image, {"role": "web", "pool": f"p{n}"}, ()) for n in (1, 2)]
-        lab.start_hosts(hosts, image=image, boot_seconds=0.2)
-        publish(lab, "1.1")
+def outside(lab: Lab) -> Iterator[Outside]:
+    made = Outside(lab)
+    publish(lab, "1.0")
+    image = f"{lab.registry_address}/acme/web:prod"
+    hosts = [LabHost(f"h{n}", image, {"role": "web", "pool": f"p{n}"}, ()) for n in (1, 2)]
+    lab.start_hosts(hosts, image=image, boot_seconds=0.2)
+    publish(lab, "1.1")
 
-        class Page(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.answer(made.service, b"")
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(made.service, b"")
 
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.path.endswith("/api/v1/query"):
-                    data = {"resultType": "scalar", "result": [1, made.value]}
-                    self.answer(200, json.dumps({"status": "success", "data": data}).encode())
-                    return
-                told = {"path": self.path, **json.loads(body)}
-                made.posted.append(told)
-                host = lab.hosts[told["host"]]
-                made.locks.append(json.loads(host.files[LOCK])["rollout"])
-                made.timers.append(host.timer.active)
-                self.answer(204, b"")
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path.endswith("/api/v1/query"):
+                data = {"resultType": "scalar", "result": [1, made.value]}
+                self.answer(200, json.dumps({"status": "success", "data": data}).encode())
+                return
+            told = {"path": self.path, **json.loads(body)}
+            made.posted.append(told)
+            host = lab.hosts[told["host"]]
+            made.locks.append(json.loads(host.files[LOCK])["rollout"])
+            made.timers.append(host.timer.active)
+            self.answer(204, b"")
 
-            def answer(self, status: int, body: bytes) -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+        def answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
-            def log_message(self, format: str, *args: object) -> None:
-                pass
+        def log_message(self, format: str, *args: object) -> None:
+            pass
 
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-            made.url = f"http://127.0.0.1:{server.server_address[1]}"
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            yield made
-            server.shutdown()
-            thread.join()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        made.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield made
+        server.shutdown()
+        thread.join()
 
 
 def publish(lab: Lab, version: str) -> None:

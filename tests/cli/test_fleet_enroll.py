@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,20 +46,14 @@ class Rig:
 
 
 @pytest.fixture
-def rig(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Rig]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with Lab(tmp_path / "lab") as lab:
-        address = lab.start_registry()
-        for tag in ("test", "prod"):
-            push_image(address, "acme/web", tag, version="1", files={"a": b"1"}, created=CREATED)
-        hosts = [LabHost(f"h{n}", f"{address}/acme/web:test", {"role": "web"}) for n in (1, 2, 3)]
-        lab.start_hosts(hosts, image="", boot_seconds=0.1)
-        lab.hosts["h2"].timer.masked = True
-        yield Rig(lab, capsys)
+def rig(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Rig:
+    address = lab.registry_address
+    for tag in ("test", "prod"):
+        push_image(address, "acme/web", tag, version="1", files={"a": b"1"}, created=CREATED)
+    hosts = [LabHost(f"h{n}", f"{address}/acme/web:test", {"role": "web"}) for n in (1, 2, 3)]
+    lab.start_hosts(hosts, image="", boot_seconds=0.1)
+    lab.hosts["h2"].timer.masked = True
+    return Rig(lab, capsys)
 
 
 def test_once_twice_and_back(rig: Rig) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -59,16 +57,9 @@ class Rig:
 
 
 @pytest.fixture
-def rig(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Rig]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with Lab(tmp_path / "lab") as lab:
-        lab.start_registry()
-        lab.start_hosts(3, image=lab.seed(), boot_seconds=0.1)
-        yield Rig(lab, capsys)
+def rig(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Rig:
+    lab.start_hosts(3, image=lab.seed(), boot_seconds=0.1)
+    return Rig(lab, capsys)
 
 
 def test_nothing_is_locked(rig: Rig) -> None:

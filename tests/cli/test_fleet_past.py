@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,20 +16,13 @@ LOCK = f"{hostlock.DIRECTORY}/lock.json"
 
 
 @pytest.fixture
-def rig(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Rig]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with Lab(tmp_path / "lab") as lab:
-        lab.start_registry()
-        rig = Rig(lab, capsys)
-        rig.publish("1.0")
-        hosts = [LabHost(name, rig.image, {}) for name in ("h1", "h2", "h3")]
-        lab.start_hosts(hosts, image=rig.image, boot_seconds=0.2)
-        rig.publish("1.1")
-        yield rig
+def rig(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Rig:
+    rig = Rig(lab, capsys)
+    rig.publish("1.0")
+    hosts = [LabHost(name, rig.image, {}) for name in ("h1", "h2", "h3")]
+    lab.start_hosts(hosts, image=rig.image, boot_seconds=0.2)
+    rig.publish("1.1")
+    return rig
 
 
 def test_the_boot_of_a_rollout_is_nobody_elses(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,21 +39,14 @@ FOUND: dict[Fault, tuple[str, str, str | None]] = {
 
 
 @pytest.fixture
-def rig(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Rig]:
+def rig(lab: Lab, capsys: pytest.CaptureFixture[str]) -> Rig:
     """A lab with a host for each fault, and one that is well."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with Lab(tmp_path / "lab") as lab:
-        lab.start_registry()
-        rig = Rig(lab, capsys)
-        rig.publish("1.0")
-        lab.start_hosts(
-            [LabHost(name, rig.image, {}) for name in ("well", *map(str, FOUND))], image=rig.image
-        )
-        yield rig
+    rig = Rig(lab, capsys)
+    rig.publish("1.0")
+    lab.start_hosts(
+        [LabHost(name, rig.image, {}) for name in ("well", *map(str, FOUND))], image=rig.image
+    )
+    return rig
 
 
 def broken(rig: Rig) -> None:

@@ -11,7 +11,6 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,18 +34,13 @@ KILLS = (2, 3, 3, 4)
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with Lab(tmp_path / "lab") as lab:
-        lab.start_registry()
-        publish(lab, 0)
-        image = f"{lab.registry_address}/acme/web:prod"
-        hosts = [LabHost(name, image, {"role": "web"}, ("web",)) for name in NAMES]
-        lab.start_hosts(hosts, image=image, boot_seconds=0.4)
-        lab.break_host(BAD_HOST, str(Fault.RETURNS_OLD))
-        yield lab
+def lab(lab: Lab) -> Lab:
+    publish(lab, 0)
+    image = f"{lab.registry_address}/acme/web:prod"
+    hosts = [LabHost(name, image, {"role": "web"}, ("web",)) for name in NAMES]
+    lab.start_hosts(hosts, image=image, boot_seconds=0.4)
+    lab.break_host(BAD_HOST, str(Fault.RETURNS_OLD))
+    return lab
 
 
 def publish(lab: Lab, number: int) -> None:

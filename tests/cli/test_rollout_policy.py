@@ -107,20 +107,13 @@ class Rig:
 
 
 @pytest.fixture
-def rig(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Rig]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with Lab(tmp_path / "lab") as lab:
-        lab.start_registry()
-        rig = Rig(lab, tmp_path, capsys)
-        image = rig.publish("1.0")
-        hosts = [LabHost(name, image, labels) for name, labels in LABELS.items()]
-        lab.start_hosts(hosts, image=image, boot_seconds=0.3)
-        rig.publish("1.1")
-        yield rig
+def rig(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Rig:
+    rig = Rig(lab, tmp_path, capsys)
+    image = rig.publish("1.0")
+    hosts = [LabHost(name, image, labels) for name, labels in LABELS.items()]
+    lab.start_hosts(hosts, image=image, boot_seconds=0.3)
+    rig.publish("1.1")
+    return rig
 
 
 def most_away(rig: Rig, names: list[str]) -> int:
