@@ -31,6 +31,7 @@ _WAVES = {
     WavePhase.BAKING: "baking",
     WavePhase.DONE: "finished",
 }
+_FOUND_OUT = "what was found out is in `rollout show` and `rollout report`"
 
 
 class JournalEvents:
@@ -98,7 +99,7 @@ class JournalEvents:
                 return Event(f"host.{phase}", entry.host, text, self._data(entry.host) | more)
             case EntryKind.EVIDENCE:
                 data = self._data(entry.host) | {"evidence": dict(body)}
-                return Event("host.evidence", entry.host, "what was found out", data)
+                return Event("host.evidence", entry.host, _FOUND_OUT, data)
             case EntryKind.WAVE:
                 return self._wave(entry)
             case EntryKind.TARGET:
