@@ -74,6 +74,11 @@ def _hook(target: NotifyTarget, environ: Mapping[str, str], timeout: float) -> W
         url = environ.get(target.url_env, "")
         if not url:
             raise FleetError(f"the environment variable {target.url_env} is not set")
+    if target.token_env and not environ.get(target.token_env):
+        # A post without it would be refused, or be nobody's: said now, and not at the first one.
+        raise FleetError(
+            f"the environment variable {target.token_env}, which holds its token, is not set"
+        )
     try:
         return Webhook(url.strip(), timeout=timeout, token_env=target.token_env or None)
     except UsageError as error:

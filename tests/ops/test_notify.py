@@ -180,6 +180,10 @@ def test_nobody_there_is_said_without_the_address(start: Any, problems: list[str
     ("target", "said"),
     [
         (NotifyTarget(url_env="MISSING"), "the environment variable MISSING is not set"),
+        (
+            NotifyTarget(url="https://example.com/x", token_env="MISSING"),
+            "the environment variable MISSING, which holds its token, is not set",
+        ),
         (NotifyTarget(url=f"ftp://x/{SECRET}"), "the webhook is no address"),
         (NotifyTarget(url=f"http://[{SECRET}"), "the webhook is no address"),
     ],
