@@ -84,6 +84,12 @@ def retry(rollout: Rollout, host: str | None, reason: str) -> NewEntry:
 
     Raises `RequestRefusedError`, and `UsageError` for a host that is not in the rollout.
     """
+    if rollout.unwind and rollout.halted is not None and rollout.outcome is None:
+        # It would count those that have gone back as failed, and halt on them.
+        raise RequestRefusedError(
+            f"hosts of the rollout {rollout.id} are still going back: {rollout.halted}",
+            hint=f"try again when it has ended: bootcfleet rollout watch {rollout.id}",
+        )
     if host is None:
         if not any(rollout.state(name).phase in RETRIED for name in rollout.names):
             raise RequestRefusedError(

@@ -198,6 +198,21 @@ def test_retry(phase: HostPhase) -> None:
     )
 
 
+@pytest.mark.parametrize("host", ["web1", None])
+def test_no_retry_while_hosts_go_back(host: str | None) -> None:
+    failed = {"web1": HostState(HostPhase.FAILED)}
+    rollout = replace(a_rollout(), states=failed, halted="too many failed", unwind=True)
+    with pytest.raises(FleetError) as caught:
+        retry(rollout, host, "")
+    assert refused(caught) == (
+        f"hosts of the rollout {ID} are still going back: too many failed",
+        f"try again when it has ended: bootcfleet rollout watch {ID}",
+    )
+    # Where it halts without a way back, or has come to its end, there is nothing to wait for.
+    for other in (replace(rollout, unwind=False), replace(rollout, outcome="halted")):
+        assert retry(other, host, "").kind is EntryKind.RETRY
+
+
 def test_retrying_a_host_that_is_not_in_it() -> None:
     with pytest.raises(UsageError) as caught:
         retry(a_rollout(), "wbe1", "")
