@@ -10,11 +10,18 @@ import logging
 import signal
 import socket
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import paramiko
-from paramiko.common import MSG_CHANNEL_REQUEST
+from paramiko.common import (
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_EOF,
+    MSG_CHANNEL_EXTENDED_DATA,
+    MSG_CHANNEL_REQUEST,
+    MSG_CHANNEL_WINDOW_ADJUST,
+)
 
 from bootcfleet.drivers.sshpacket import FleetPacketizer
 from bootcfleet.drivers.sshtarget import Target
@@ -45,6 +52,17 @@ _MACS = (
     "hmac-sha2-512",
 )
 
+#: What may be said of an open channel only (RFC 4254, 5).
+_WHILE_OPEN = frozenset(
+    {
+        MSG_CHANNEL_WINDOW_ADJUST,
+        MSG_CHANNEL_DATA,
+        MSG_CHANNEL_EXTENDED_DATA,
+        MSG_CHANNEL_EOF,
+        MSG_CHANNEL_REQUEST,
+    }
+)
+
 # paramiko logs every failed connection, with a traceback, and without a handler Python prints
 # that to stderr.  The errors that it raises say the same.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -69,6 +87,9 @@ class FleetTransport(paramiko.Transport):
     ) -> None:
         super().__init__(sock, packetizer_class=packetizer)
         self._host_key_algorithms = host_key_algorithms
+        self._by_remote: weakref.WeakValueDictionary[int, paramiko.Channel] = (
+            weakref.WeakValueDictionary()
+        )
         options = self.get_security_options()
         for name, wanted in (("kex", _KEX), ("ciphers", _CIPHERS), ("digests", _MACS)):
             offered = set(getattr(options, name))
@@ -89,6 +110,30 @@ class FleetTransport(paramiko.Transport):
             super().close()
         with contextlib.suppress(OSError, EOFError):
             self.sock.close()
+
+    def _send_message(self, data: paramiko.Message) -> None:
+        """Send, unless it is about a channel that has been closed meanwhile.
+
+        paramiko makes a message and sends it later, and what closes the channel in between (the
+        command has ended) overtakes it.  OpenSSH ends the connection for it, with the commands of
+        all others.  paramiko's lock for sending is held here, so nothing comes in between now.
+        """
+        head = data.asbytes()[:5]
+        if head[0] in _WHILE_OPEN and not self._is_open(int.from_bytes(head[1:], "big")):
+            return
+        super()._send_message(data)  # type: ignore[misc]
+
+    def _is_open(self, remote: int) -> bool:
+        """Whether a channel is open, by the number that the peer gave it."""
+        channel = self._by_remote.get(remote)
+        if channel is not None and not channel.closed:
+            return True
+        channels: Any = getattr(self, "_channels", None)
+        for one in channels.values():
+            if one.remote_chanid == remote and not one.closed:
+                self._by_remote[remote] = one
+                return True
+        return False
 
     def get_exception(self) -> Exception | None:
         """What ended the connection: always an `SSHException`, EOFError or OSError.

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
+import paramiko
 import pytest
+from paramiko.common import MSG_CHANNEL_DATA, MSG_CHANNEL_EOF, MSG_CHANNEL_REQUEST
 
 from bootcfleet.domain.inventory import Connection
 from bootcfleet.drivers.bootc import BootcHost
 from bootcfleet.drivers.ssh import SshExecutor, SshShared
+from bootcfleet.drivers.sshcommand import ask_for
 from bootcfleet.drivers.sshidle import IDLE
 from bootcfleet.drivers.sshpump import PumpedTransport
 from bootcfleet.errors import HostError, HostFault
@@ -74,6 +77,33 @@ def test_every_kind_of_cipher(
     # Nobody drives now: what happens to the connection is noticed all the same.
     made.server.cut()
     assert until(lambda: not transport.is_active())
+    executor.close()
+
+
+@pytest.mark.parametrize(
+    "kind", [MSG_CHANNEL_EOF, MSG_CHANNEL_DATA, MSG_CHANNEL_REQUEST], ids=["eof", "data", "request"]
+)
+def test_what_comes_too_late_for_a_channel_is_not_sent(
+    world: Callable[..., World], kind: int
+) -> None:
+    """paramiko's threads overtake each other; OpenSSH ends the connection for it."""
+    executor = world("127.0.22.1").executor()
+    assert executor.run(["true"]).ok
+    transport = transport_of(executor)
+    channel = transport.open_session()
+    with transport.driven():
+        ask_for(channel, b"true")
+        assert transport.wait(channel.status_event, 60)
+        assert until(lambda: transport.wait(threading.Event(), 0.1) or channel.closed)
+    late = paramiko.Message()
+    late.add_byte(bytes([kind]))
+    late.add_int(channel.remote_chanid)
+    late.add_string("signal")
+    late.add_boolean(False)
+    late.add_string("TERM")
+    transport._send_user_message(late)
+    assert executor.run(["echo", "goes on"]).stdout == "goes on\n"
+    assert executor._transport is transport
     executor.close()
 
 
