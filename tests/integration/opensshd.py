@@ -183,7 +183,9 @@ class Sshd:
             self._process = None
 
     def __enter__(self) -> Sshd:
-        self.start()
+        # One that runs already would be forgotten, and stay behind.
+        if self._process is None:
+            self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
